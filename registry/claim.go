@@ -1,0 +1,189 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// Entry is a process that may be claimed now, as a list saw it.
+type Entry struct {
+	ID       string
+	Queue    string
+	Kind     string
+	Priority int
+	Seq      int64 // the order of start within a priority
+
+	revision int64 // of the pending key
+	gate     int64 // ModRevision of queue/<Queue>, 0 if there is none
+}
+
+// Claim is the exclusive right to run one process, held under a session. It
+// is worth nothing once that session has ended: every write through it is
+// conditioned on both and is refused with [ErrClaimLost] then.
+type Claim struct {
+	ID        string
+	Kind      string
+	Queue     string
+	Attempt   int   // the number of the attempt that it is for
+	Fence     int64 // the revision of the claim; grows with every claim of this id
+	ClaimedAt time.Time
+	Input     json.RawMessage
+	// Session is the one that it is held under.
+	Session *Session
+
+	row     row
+	nonce   string
+	entered bool
+}
+
+// Enter is to be called before the handler is. A claim that was never entered
+// is no attempt: giving it back, or ending it, counts as nothing.
+func (c *Claim) Enter() { c.entered = true }
+
+// attempted is the row with the attempt under this claim counted.
+func (c *Claim) attempted(ended time.Time, why string) row {
+	next := c.row
+	if c.entered {
+		next.endAttempt(c.Session.Node(), c.Fence, c.ClaimedAt, ended, why)
+	} else {
+		next.Fence = c.Fence
+	}
+	return next
+}
+
+// Errors is how many errors earlier attempts ended in.
+func (c *Claim) Errors() int { return c.row.Errors }
+
+// MaxAttempts is how many errors make the process failed.
+func (c *Claim) MaxAttempts() int { return c.row.spec.maxAttempts() }
+
+// Backoff is the delay before the first retry.
+func (c *Claim) Backoff() time.Duration { return c.row.spec.backoff() }
+
+// claimValue is what stands in claim/<sid>/<id>. Counters stand in the row,
+// so that a claim needs no read before it.
+type claimValue struct {
+	Queue     string    `json:"queue"`
+	Kind      string    `json:"kind"`
+	ClaimedAt time.Time `json:"claimed_at"`
+	Nonce     string    `json:"nonce"`
+}
+
+// Claim takes the entry under the session. [ErrNotClaimable] means that
+// somebody else was first, or that the session is over. A [*CorruptError]
+// means that what stands under the id can't be run: the claim was given back.
+func (r *Registry) Claim(ctx context.Context, s *Session, e Entry) (*Claim, error) {
+	nonce, err := newNonce()
+	if err != nil {
+		return nil, err
+	}
+	value := claimValue{Queue: e.Queue, Kind: e.Kind, ClaimedAt: r.now(), Nonce: nonce}
+	tr, err := r.table.claim(s.holder(), e, value)
+	if err != nil {
+		return nil, err
+	}
+	s.expect(nonce)
+	a, err := r.commit(ctx, tr)
+	if err != nil || !a.applied {
+		s.forget(nonce)
+		return nil, fmt.Errorf("claim %s: %w", e.ID, orNotClaimable(err))
+	}
+	c, err := r.table.claimed(s, e, value, a.view)
+	if err != nil {
+		s.forget(nonce)
+		return nil, errors.Join(fmt.Errorf("claim %s: %w", e.ID, err), r.unclaim(ctx, s, e, a.view))
+	}
+	return c, nil
+}
+
+// claim exchanges pending for a claim and reads row and input with it: what
+// the attempt is to be is decided on what stood there then, not on the list.
+func (t table) claim(h holder, e Entry, value claimValue) (transition, error) {
+	content, err := encode(value)
+	if err != nil {
+		return transition{}, fmt.Errorf("encode the claim of %s: %w", e.ID, err)
+	}
+	pending, key := t.k.pending(e), t.k.claim(h.sid, e.ID)
+	reads := []clientv3.Op{get(key), get(t.k.process(e.ID)), get(t.k.input(e.ID))}
+	return transition{
+		name: "claim " + e.ID,
+		when: append([]clientv3.Cmp{
+			asRead(pending, e.revision), asRead(t.k.queue(e.Queue), e.gate),
+		}, h.alive...),
+		then:      append([]clientv3.Op{remove(pending), put(key, string(content))}, reads...),
+		otherwise: reads,
+		applied:   func(v view) bool { return hasNonce(v[key], value.Nonce) },
+	}, nil
+}
+
+func decodeClaim(kv *mvccpb.KeyValue) (claimValue, error) {
+	var value claimValue
+	if err := json.Unmarshal(kv.Value, &value); err != nil {
+		return claimValue{}, &CorruptError{Key: string(kv.Key), Why: err}
+	}
+	return value, nil
+}
+
+func hasNonce(kv *mvccpb.KeyValue, nonce string) bool {
+	if kv == nil {
+		return false
+	}
+	there, err := decodeClaim(kv)
+	return err == nil && there.Nonce == nonce
+}
+
+// claimed makes the Claim out of what its transaction read.
+func (t table) claimed(s *Session, e Entry, value claimValue, v view) (*Claim, error) {
+	key := t.k.process(e.ID)
+	kv := v[key]
+	if kv == nil {
+		return nil, &CorruptError{Key: t.k.pending(e), Why: errors.New("there is no row for it")}
+	}
+	there, err := decodeRow(key, e.ID, kv.Value)
+	if err != nil {
+		return nil, err
+	}
+	if there.ended() {
+		return nil, &CorruptError{Key: t.k.pending(e), Why: errors.New("the process has ended")}
+	}
+	input := there.spec.Input
+	if there.spec.InputBytes > 0 {
+		stored := v[t.k.input(e.ID)]
+		if stored == nil || len(stored.Value) != there.spec.InputBytes {
+			return nil, &CorruptError{Key: t.k.input(e.ID), Why: errors.New("it is not the input that the row speaks of")}
+		}
+		input = stored.Value
+	}
+	return &Claim{
+		ID: e.ID, Kind: there.spec.Kind, Queue: there.spec.Queue, Attempt: there.Attempt + 1,
+		Fence: v.modRevision(t.k.claim(s.ID(), e.ID)), ClaimedAt: value.ClaimedAt, Input: input,
+		Session: s, row: there, nonce: value.Nonce,
+	}, nil
+}
+
+// unclaim puts back what can't be run, without touching the row that it does
+// not understand.
+func (r *Registry) unclaim(ctx context.Context, s *Session, e Entry, v view) error {
+	_, err := r.commit(ctx, r.table.unclaim(s.holder(), e, v.modRevision(r.keys.claim(s.ID(), e.ID))))
+	if err != nil {
+		return fmt.Errorf("put %s back: %w", e.ID, err)
+	}
+	return nil
+}
+
+func (t table) unclaim(h holder, e Entry, fence int64) transition {
+	key, pending := t.k.claim(h.sid, e.ID), t.k.pending(e)
+	return transition{
+		name:      "unclaim " + e.ID,
+		when:      append(t.held(h, e.ID, fence), absent(t.k.request(e.ID))),
+		then:      []clientv3.Op{remove(key), put(pending, "{}")},
+		otherwise: []clientv3.Op{get(key)},
+		applied:   func(v view) bool { return v.modRevision(key) != fence },
+	}
+}

@@ -1,0 +1,84 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// answer is what is known for certain of a transition: whether it happened,
+// and what was read with it or instead of it.
+type answer struct {
+	applied bool
+	view    view
+}
+
+// commit is the one place that sends transitions. It returns once the answer
+// is definite, or with [ErrUnresolved] when ctx ended or the Registry was
+// closed first.
+//
+// What is found proves; what is not found proves nothing: a request that was
+// not answered may still land. So it is sent again, unchanged, and what it
+// reads when its conditions do not hold is the read-back: it shows an earlier
+// copy that got through.
+func (r *Registry) commit(ctx context.Context, tr transition) (answer, error) {
+	pause := newPause()
+	for {
+		a, err := r.send(ctx, tr)
+		if err == nil {
+			return a, nil
+		}
+		if definite(err) {
+			return answer{}, explain(err)
+		}
+		select {
+		case <-ctx.Done():
+			return answer{}, unresolved(context.Cause(ctx), err)
+		case <-r.closed:
+			return answer{}, unresolved(ErrClosed, err)
+		case <-time.After(pause.NextBackOff()):
+		}
+	}
+}
+
+func unresolved(why, last error) error {
+	return fmt.Errorf("%w: %w (%w)", ErrUnresolved, why, explain(last))
+}
+
+// newPause spaces out repeats while etcd does not answer.
+func newPause() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval = 20*time.Millisecond, time.Second
+	return b
+}
+
+func (r *Registry) send(ctx context.Context, tr transition) (answer, error) {
+	if err := context.Cause(ctx); err != nil {
+		return answer{}, err
+	}
+	request, cancel := context.WithTimeout(ctx, r.options.RequestTimeout)
+	defer cancel()
+	resp, err := r.client.Txn(request).If(tr.when...).Then(tr.then...).Else(tr.otherwise...).Commit()
+	if err != nil {
+		return answer{}, err
+	}
+	return resolve(tr, resp), nil
+}
+
+// resolve reads etcd's answer. Refused is only refused if no earlier copy of
+// the transition is what broke its conditions.
+func resolve(tr transition, resp *clientv3.TxnResponse) answer {
+	v := newView(resp.Responses)
+	return answer{applied: resp.Succeeded || tr.applied(v), view: v}
+}
+
+// rest waits for d, or until ctx ends.
+func rest(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

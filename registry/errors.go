@@ -1,0 +1,62 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrNotFound: there is no process with this id (never started, or pruned).
+	ErrNotFound = errors.New("no such process")
+
+	// ErrConflict: the id stands for a process with another specification.
+	ErrConflict = errors.New("another process has this id")
+
+	// ErrEnded: the process has an outcome, what was asked can't be done to it
+	// any more.
+	ErrEnded = errors.New("the process has ended")
+
+	// ErrClaimLost: the claim is not held any more: its session ended, it was
+	// adopted, or it was given back. What the attempt did is not recorded.
+	ErrClaimLost = errors.New("the claim is lost")
+
+	// ErrNotClaimable: somebody else claimed or cancelled it first, or its
+	// queue changed. Nothing was done; list again.
+	ErrNotClaimable = errors.New("not claimable any more")
+
+	// ErrRequested: a request to end the process stands, so it can't be put
+	// back into the queue. The holder is to end it.
+	ErrRequested = errors.New("a request to end the process stands")
+
+	// ErrUnresolved: etcd did not answer before the context ended. What was
+	// asked may or may not have happened, now or a moment later. Asking again
+	// is safe for every method of Registry.
+	ErrUnresolved = errors.New("etcd did not answer, the outcome is unknown")
+
+	// ErrClosed: the Registry was closed.
+	ErrClosed = errors.New("registry: closed")
+)
+
+// TooLargeError says that an encoded input or output is over the limit
+// (Options.MaxInput). Nothing was written.
+type TooLargeError struct {
+	What      string // "input" or "output"
+	Size, Max int    // bytes as encoded
+}
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("%s of %d bytes is over the limit of %d", e.What, e.Size, e.Max)
+}
+
+// CorruptError says that a key holds something that drover did not write, or
+// that a newer drover wrote. The key is left as it is.
+type CorruptError struct {
+	Key string
+	Why error
+}
+
+func (e *CorruptError) Error() string { return fmt.Sprintf("corrupt %s: %v", e.Key, e.Why) }
+func (e *CorruptError) Unwrap() error { return e.Why }
+
+// errForeign is why a key that drover did not make is called corrupt.
+var errForeign = errors.New("it is not of the form that drover writes")

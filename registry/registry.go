@@ -1,0 +1,72 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+)
+
+// Registry is the rows in etcd and their legal transitions. It is made by
+// [Open] and safe for use by any number of goroutines.
+type Registry struct {
+	client  *clientv3.Client
+	options Options
+	log     *zap.Logger
+	keys    keys
+	table   table
+	seq     sequence
+	waiting *doneWatch
+
+	closed chan struct{}
+	close  sync.Once
+}
+
+// Open makes a Registry on a client, which stays the caller's to close, after
+// the Registry. It asks etcd for one key, so that an endpoint that does not
+// answer is an error here and not at the first start.
+func Open(ctx context.Context, client *clientv3.Client, o Options) (*Registry, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("open a registry: %w", err)
+	}
+	k := newKeys(o.Namespace)
+	r := &Registry{
+		client: client, options: o, log: o.Logger.Named("registry"),
+		keys: k, table: table{k}, closed: make(chan struct{}),
+	}
+	r.waiting = newDoneWatch(r)
+	if _, err := r.read(ctx, get(k.root)); err != nil {
+		return nil, fmt.Errorf("open a registry: %w", err)
+	}
+	return r, nil
+}
+
+// Close ends what the Registry has under way, such as waits, and returns when
+// its goroutines have ended. It does not close the client. It may be called
+// more than once.
+func (r *Registry) Close() error {
+	r.close.Do(func() {
+		close(r.closed)
+		r.waiting.stop()
+	})
+	return nil
+}
+
+// now is the wall clock as it is written: UTC, and without Go's monotonic
+// reading, which would not survive being written and read back.
+func (r *Registry) now() time.Time { return r.options.Now().UTC().Round(0) }
+
+// read asks for several things at one revision, linearizably.
+func (r *Registry) read(ctx context.Context, ops ...clientv3.Op) (*clientv3.TxnResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.options.RequestTimeout)
+	defer cancel()
+	resp, err := r.client.Txn(ctx).Then(ops...).Commit()
+	if err != nil {
+		return nil, explain(err)
+	}
+	return resp, nil
+}

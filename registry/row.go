@@ -1,0 +1,184 @@
+package registry
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+const (
+	schema = 1
+	// maxHistory and maxErrorBytes bound what a row grows by: 20 attempts,
+	// 2 KiB of error text each.
+	maxHistory    = 20
+	maxErrorBytes = 2 << 10
+)
+
+// What a history entry says when it was not the handler that ended the
+// attempt.
+const (
+	SessionLost = "session lost" // its node died under it
+	HandedBack  = "handed back"  // its node shut down
+)
+
+// row is the durable state of one process. First what changes, then the spec,
+// whose bytes are copied verbatim from write to write.
+type row struct {
+	Schema    int       `json:"schema"`
+	ID        string    `json:"id"`
+	Series    int       `json:"series"`
+	Attempt   int       `json:"attempt"` // attempts that ended; one under a claim is the next
+	Errors    int       `json:"errors,omitempty"`
+	Adoptions int       `json:"adoptions,omitempty"`
+	Snoozes   int       `json:"snoozes,omitempty"`
+	CreatedAt time.Time `json:"created_at"`
+
+	// Seq, Due and What say where the process waits when it is neither
+	// claimed nor ended: its pending key follows from them, and its timer
+	// key if it has one.
+	Seq  int64     `json:"seq"`
+	Due  time.Time `json:"due,omitzero"`
+	What string    `json:"what,omitempty"`
+
+	StartedAt  time.Time       `json:"started_at,omitzero"` // of the last attempt that ended
+	FinishedAt time.Time       `json:"finished_at,omitzero"`
+	Outcome    Outcome         `json:"outcome,omitempty"`
+	Reason     string          `json:"outcome_reason,omitempty"`
+	Error      string          `json:"error,omitempty"`
+	Output     json.RawMessage `json:"output,omitempty"`
+	OutputSize int             `json:"output_bytes,omitempty"` // set if the output has a key of its own
+
+	// Fence is the last claim that wrote this row, Mark a hash of what it
+	// wrote: together they tell an unanswered write of ours from a later one.
+	Fence   int64           `json:"fence,omitempty"`
+	Mark    string          `json:"mark,omitempty"`
+	History []PastAttempt   `json:"history,omitempty"`
+	Spec    json.RawMessage `json:"spec"`
+
+	spec storedSpec // Spec, decoded
+}
+
+// What a process is due for, in its timer key and its row.
+const (
+	dueStart  = "start"
+	dueRetry  = "retry"
+	dueSnooze = "snooze"
+)
+
+func (r row) ended() bool { return r.Outcome != "" }
+
+// entry is where the row says that the process waits.
+func (r row) entry() Entry {
+	return Entry{ID: r.ID, Queue: r.spec.Queue, Kind: r.spec.Kind, Priority: r.spec.Priority, Seq: r.Seq}
+}
+
+func (r row) encode() (string, error) {
+	b, err := encode(r)
+	return string(b), err
+}
+
+// decodeRow reads a row and distrusts it: whoever has etcdctl can have
+// written it.
+func decodeRow(key string, id string, value []byte) (row, error) {
+	var r row
+	if err := json.Unmarshal(value, &r); err != nil {
+		return row{}, &CorruptError{Key: key, Why: err}
+	}
+	if err := json.Unmarshal(r.Spec, &r.spec); err != nil {
+		return row{}, &CorruptError{Key: key, Why: fmt.Errorf("spec: %w", err)}
+	}
+	if err := r.check(id); err != nil {
+		return row{}, &CorruptError{Key: key, Why: err}
+	}
+	return r, nil
+}
+
+func (r row) check(id string) error {
+	switch {
+	case r.Schema > schema:
+		return fmt.Errorf("its schema is %d, this drover knows %d: a newer one wrote it", r.Schema, schema)
+	case r.Schema < 1 || r.Series < 1 || r.Seq <= 0 || r.CreatedAt.IsZero():
+		return errors.New("schema, series, seq or created_at is missing")
+	case r.ID != id:
+		return fmt.Errorf("it says that it is the process %.80q", r.ID)
+	case r.spec.Kind == "" || r.spec.Queue == "" || r.spec.Hash == "" || r.spec.Disposition == "":
+		return errors.New("spec: kind, queue, disposition or hash is missing")
+	case r.spec.Priority < 0 || r.spec.Priority > lowestPriority:
+		return fmt.Errorf("spec: priority %d", r.spec.Priority)
+	}
+	return nil
+}
+
+// PastAttempt is one attempt that ended.
+type PastAttempt struct {
+	Attempt   int       `json:"attempt"`
+	Node      string    `json:"node"`
+	Fence     int64     `json:"fence"`
+	StartedAt time.Time `json:"started_at"`
+	EndedAt   time.Time `json:"ended_at"`
+	// Error is empty for the attempt that completed the process; SessionLost
+	// or HandedBack where the handler was not the one to end it. It is cut
+	// at 2 KiB.
+	Error string `json:"error,omitempty"`
+}
+
+// endAttempt counts an attempt that was under a claim and writes it into the
+// history.
+func (r *row) endAttempt(node string, fence int64, started, ended time.Time, why string) {
+	r.Attempt++
+	r.Fence = fence
+	r.StartedAt = started
+	r.History = append(r.History[:len(r.History):len(r.History)], PastAttempt{
+		Attempt: r.Attempt, Node: node, Fence: fence,
+		StartedAt: started, EndedAt: ended, Error: cut(why),
+	})
+	if n := len(r.History); n > maxHistory {
+		r.History = r.History[n-maxHistory:]
+	}
+}
+
+// cut shortens an error text to what a row may hold, between characters.
+func cut(text string) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if len(text) <= maxErrorBytes {
+		return text
+	}
+	end := maxErrorBytes - len("…")
+	for end > 0 && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + "…"
+}
+
+// sealed encodes the row with the mark by which this very write is known
+// again.
+func (r *row) sealed(nonce string) (string, error) {
+	r.Mark = ""
+	content, err := encode(r)
+	if err != nil {
+		return "", fmt.Errorf("encode the row of %s: %w", r.ID, err)
+	}
+	sum := sha256.Sum256(append(content, nonce...))
+	r.Mark = hex.EncodeToString(sum[:8])
+	value, err := r.encode()
+	if err != nil {
+		return "", fmt.Errorf("encode the row of %s: %w", r.ID, err)
+	}
+	return value, nil
+}
+
+// setOutput puts an output into the row, or says that it is to have a key of
+// its own, which is returned then.
+func (r *row) setOutput(output json.RawMessage) (apart json.RawMessage) {
+	r.Output, r.OutputSize = output, 0
+	if len(output) > inlineBytes {
+		r.Output, r.OutputSize = nil, len(output)
+		return output
+	}
+	return nil
+}

@@ -1,0 +1,229 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+const (
+	// smallCount is how many keys a lane may have for an open range over it.
+	// etcd counts every key of a range, whatever the limit: 0.6 ms for ten
+	// thousand, 100 ms for a million.
+	smallCount = 4096
+	// firstWidth, widening and widenings say how a close upper bound is found
+	// for a lane with more: by the time between starts, which seq is.
+	firstWidth = 100 * time.Millisecond
+	widening   = 16
+	widenings  = 3
+)
+
+// Window is the front of the queue as one node sees it: for each queue, kind
+// and priority a lane, read from a floor below which nothing was left. It is
+// safe for use by several goroutines.
+type Window struct {
+	r      *Registry
+	queues []string
+	kinds  []string
+
+	mu    sync.Mutex
+	lanes []*lane
+}
+
+// lane is one prefix of pending/ and what was learned of it.
+type lane struct {
+	prefix string
+	queue  string
+	// floor is where the next list starts: the first key of the last one, or
+	// beyond the last key if there was none. etcd walks deleted keys until
+	// they are compacted, 100,000 of them in 11 ms and more.
+	floor string
+	count int64         // keys from the floor on, as last counted
+	width time.Duration // of the bounded range, while count is large
+}
+
+// Window makes the window of a node that serves these queues and knows these
+// kinds. Kinds that it does not know cost it nothing: they are not read.
+func (r *Registry) Window(queues, kinds []string) *Window {
+	w := &Window{r: r, queues: queues, kinds: kinds}
+	for _, queue := range queues {
+		for _, kind := range kinds {
+			for priority := range lowestPriority + 1 {
+				w.lanes = append(w.lanes, &lane{prefix: r.keys.lane(queue, kind, priority), queue: queue})
+			}
+		}
+	}
+	w.Reset()
+	return w
+}
+
+// Reset forgets the floors, so that the next list reads everything. Nothing
+// may depend on the floors being right: call it at start-up, whenever a watch
+// is new, and every few seconds.
+func (w *Window) Reset() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range w.lanes {
+		l.floor, l.count, l.width = l.prefix, 0, firstWidth
+	}
+}
+
+// Lower makes sure that the next list does not pass over e, which a watch
+// delivered: its starter's clock may be behind.
+func (w *Window) Lower(e Entry) {
+	key := w.r.keys.pending(e)
+	prefix := w.r.keys.lane(e.Queue, e.Kind, e.Priority)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range w.lanes {
+		if l.prefix == prefix {
+			l.floor = min(l.floor, key)
+		}
+	}
+}
+
+// List returns what may be claimed now, first what is to be claimed first, at
+// most limit entries. more says that there is more than that. A queue that is
+// paused is passed over.
+//
+// An error may come with entries: keys that can't be read are left out and
+// named in it.
+func (w *Window) List(ctx context.Context, limit int) (entries []Entry, more bool, err error) {
+	var corrupt []error
+	w.mu.Lock()
+	lanes := slices.Clone(w.lanes)
+	w.mu.Unlock()
+	for batch := range slices.Chunk(lanes, maxOps-len(w.queues)) {
+		found, bad, err := w.listLanes(ctx, batch, limit)
+		if err != nil {
+			return nil, false, fmt.Errorf("list what is pending: %w", err)
+		}
+		entries, corrupt = append(entries, found...), append(corrupt, bad...)
+	}
+	slices.SortFunc(entries, func(a, b Entry) int {
+		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.ID, b.ID))
+	})
+	if len(entries) > limit {
+		entries, more = entries[:limit], true
+	}
+	return entries, more, errors.Join(corrupt...)
+}
+
+// listLanes reads some lanes, with the state of the queues at the same
+// revision, and widens the bounds of those with a backlog until enough is
+// found.
+func (w *Window) listLanes(ctx context.Context, lanes []*lane, limit int) (entries []Entry, corrupt []error, err error) {
+	for turn := 0; len(lanes) > 0; turn++ {
+		ops := make([]clientv3.Op, 0, len(lanes)+len(w.queues))
+		w.mu.Lock()
+		for _, l := range lanes {
+			ops = append(ops, l.read(w.r.keys, limit, turn < widenings))
+		}
+		w.mu.Unlock()
+		for _, queue := range w.queues {
+			ops = append(ops, get(w.r.keys.queue(queue)))
+		}
+		resp, err := w.r.read(ctx, ops...)
+		if err != nil {
+			return nil, nil, err
+		}
+		gates := w.gates(newView(resp.Responses[len(lanes):]))
+		var again []*lane
+		for i, l := range lanes {
+			found := resp.Responses[i].GetResponseRange()
+			if w.tooNarrow(l, ops[i], found, limit) {
+				again = append(again, l)
+				continue
+			}
+			some, bad := w.take(l, found, gates[l.queue])
+			entries, corrupt = append(entries, some...), append(corrupt, bad...)
+		}
+		lanes = again
+	}
+	return entries, corrupt, nil
+}
+
+// gate is a queue's state as read: claims are conditioned on its revision.
+type gate struct {
+	revision int64
+	paused   bool
+}
+
+func (w *Window) gates(v view) map[string]gate {
+	gates := map[string]gate{}
+	for _, queue := range w.queues {
+		kv := v[w.r.keys.queue(queue)]
+		if kv == nil {
+			continue
+		}
+		var state struct {
+			Paused bool `json:"paused"`
+		}
+		// One that can't be read pauses its queue: not to claim is safe.
+		err := json.Unmarshal(kv.Value, &state)
+		gates[queue] = gate{revision: kv.ModRevision, paused: err != nil || state.Paused}
+	}
+	return gates
+}
+
+// read is the range over a lane from its floor: open if it was short when
+// last counted, else with a close upper bound.
+func (l *lane) read(k keys, limit int, bounded bool) clientv3.Op {
+	end := upTo(l.prefix)
+	if e, ok := k.parsePending(l.floor); ok && bounded && l.count > smallCount {
+		end = min(end, l.prefix+ordinal(e.Seq+int64(l.width)))
+	}
+	// One more than asked for shows that there is more.
+	return clientv3.OpGet(l.floor, clientv3.WithRange(end), clientv3.WithLimit(int64(limit)+1))
+}
+
+// tooNarrow widens a lane whose bounded range held less than was asked for.
+func (w *Window) tooNarrow(l *lane, op clientv3.Op, found *etcdserverpb.RangeResponse, limit int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	bounded := string(op.RangeBytes()) != upTo(l.prefix)
+	if !bounded || len(found.Kvs) >= limit {
+		return false
+	}
+	l.width *= widening
+	return true
+}
+
+func (w *Window) take(l *lane, found *etcdserverpb.RangeResponse, g gate) (entries []Entry, corrupt []error) {
+	if g.paused {
+		return nil, nil // its floor stays: what waits there is to be found when it is resumed
+	}
+	for _, kv := range found.Kvs {
+		e, ok := w.r.keys.parsePending(string(kv.Key))
+		if !ok || w.r.keys.pending(e) != string(kv.Key) {
+			corrupt = append(corrupt, &CorruptError{Key: string(kv.Key), Why: errForeign})
+			continue
+		}
+		e.revision, e.gate = kv.ModRevision, g.revision
+		entries = append(entries, e)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.learn(l, found)
+	return entries, corrupt
+}
+
+// learn moves the floor to the first key that was found. An empty lane keeps
+// its floor: the keys that were there are deleted, and new ones come after.
+func (w *Window) learn(l *lane, found *etcdserverpb.RangeResponse) {
+	if len(found.Kvs) > 0 {
+		l.floor = string(found.Kvs[0].Key)
+	}
+	l.count = found.Count
+	if l.count > smallCount {
+		l.width = max(l.width/2, time.Millisecond)
+	}
+}
