@@ -1,0 +1,87 @@
+package runner
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Why the context of an attempt ended, as context.Cause tells it.
+var (
+	// ErrCancelRequested: somebody asked to cancel the process.
+	ErrCancelRequested = errors.New("cancel requested")
+	// ErrLeaseLost: the node's session is over, or can't be shown to live any
+	// more. Somebody else may run the process from now on; nothing that this
+	// attempt returns is recorded.
+	ErrLeaseLost = errors.New("lease lost")
+	// ErrShutdown: the node stops, and the time that attempts had is over.
+	// The process is handed back for another node to run again.
+	ErrShutdown = errors.New("node shuts down")
+)
+
+// A handler speaks by what it returns. A plain error means that the attempt
+// failed and may be retried, by the policy of the process. These say
+// something else, however deep they are wrapped.
+
+// Fail says that the process failed for good: no retry. err may be nil.
+func Fail(err error) error { return &verdictError{verdict: verdict{kind: verdictFail}, err: err} }
+
+// RetryAfter says that the attempt failed and is to be retried after d. It
+// counts as an error, so the process fails once it had too many.
+func RetryAfter(d time.Duration, err error) error {
+	return &verdictError{verdict: verdict{kind: verdictRetry, delay: max(d, 0), own: true}, err: err}
+}
+
+// Snooze says that there was nothing to do yet: the process is to be run again
+// after d. It is not an error and is not limited.
+func Snooze(d time.Duration) error {
+	return &verdictError{verdict: verdict{kind: verdictSnooze, delay: max(d, 0)}}
+}
+
+// Cancel says that the process is not to be done at all: it ends as
+// cancelled. err may be nil.
+func Cancel(err error) error {
+	return &verdictError{verdict: verdict{kind: verdictCancel}, err: err}
+}
+
+// verdictError is an error by which a handler decides.
+type verdictError struct {
+	verdict verdict
+	err     error
+}
+
+func (e *verdictError) Error() string {
+	if e.err != nil {
+		return e.err.Error()
+	}
+	switch e.verdict.kind {
+	case verdictSnooze:
+		return fmt.Sprintf("snoozed for %s", e.verdict.delay)
+	case verdictCancel:
+		return "cancelled by its handler"
+	default:
+		return "failed"
+	}
+}
+
+func (e *verdictError) Unwrap() error { return e.err }
+
+// WithOutput attaches an output to an error. If the attempt's error ends the
+// process, the output is kept with it. The output is marshalled as JSON.
+func WithOutput(err error, output any) error { return &outputError{err: err, output: output} }
+
+type outputError struct {
+	err    error
+	output any
+}
+
+func (e *outputError) Error() string { return e.err.Error() }
+func (e *outputError) Unwrap() error { return e.err }
+
+// PanicError is what an attempt failed with when its handler panicked.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }

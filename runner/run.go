@@ -1,0 +1,187 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"runtime/debug"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/drover-run/drover/registry"
+)
+
+// Report says how the run of a claim ended.
+type Report struct {
+	ID string
+	// Outcome is the outcome that was written; empty if the process was given
+	// back, or if the claim was lost.
+	Outcome registry.Outcome
+	// Err is why nothing could be written: it wraps registry.ErrClaimLost or
+	// registry.ErrUnresolved, or ErrLeaseLost.
+	Err error
+}
+
+// Run makes the attempt that the claim is for and writes how it ended. It
+// returns when both are done, and never panics.
+//
+// ctx is the attempt's; it is to be cancelled with one of this package's
+// causes. What is written afterwards is not bounded by it but by the session:
+// an outcome is sent until etcd has answered or the session is over.
+func (r *Runner) Run(ctx context.Context, c *registry.Claim) Report {
+	log := r.log.With(zap.String("process", c.ID), zap.String("kind", c.Kind),
+		zap.Int("attempt", c.Attempt), zap.Int64("fence", c.Fence))
+	v := r.attempt(ctx, c, log)
+	outcome, err := r.write(ctx, c, v)
+	if err != nil {
+		log.Warn("the end of an attempt is not recorded", zap.Error(err))
+	}
+	return Report{ID: c.ID, Outcome: outcome, Err: err}
+}
+
+// Release gives back a claim that was not run.
+func (r *Runner) Release(ctx context.Context, c *registry.Claim) error {
+	_, err := r.write(ctx, c, verdict{kind: verdictRelease})
+	return err
+}
+
+// attempt runs the handler, unless there is a reason not to enter it.
+func (r *Runner) attempt(ctx context.Context, c *registry.Claim, log *zap.Logger) verdict {
+	h, known := r.mux.handler(c.Kind)
+	switch cause := context.Cause(ctx); {
+	case !c.Session.Alive():
+		return verdict{kind: verdictDiscard}
+	case errors.Is(cause, ErrCancelRequested):
+		return verdict{kind: verdictCancel}
+	case cause != nil || !known:
+		return verdict{kind: verdictRelease}
+	}
+	c.Enter()
+	result, err := call(ctx, h, &Attempt{claim: c})
+	cause := context.Cause(ctx)
+	if !c.Session.Alive() {
+		// Asked after the handler, on a clock that goes on in suspend: a
+		// frozen node wakes up here before any timer of its own fires.
+		cause = ErrLeaseLost
+	}
+	if panicked, ok := errors.AsType[*PanicError](err); ok {
+		log.Error("a handler panicked", zap.Any("panic", panicked.Value), zap.ByteString("stack", panicked.Stack))
+	}
+	output, err := encodeOutput(result, err)
+	facts := counters{errors: c.Errors(), maxAttempts: c.MaxAttempts(), backoff: c.Backoff()}
+	return decide(cause, err, output, facts, random())
+}
+
+// errGoexit is what an attempt ended in whose handler ended its goroutine.
+var errGoexit = errors.New("the handler called runtime.Goexit")
+
+// call runs the handler on a goroutine of its own, so that one that panics or
+// calls runtime.Goexit ends its attempt and nothing else.
+func call(ctx context.Context, h Handler, a *Attempt) (result any, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		returned := false
+		defer func() {
+			if value := recover(); value != nil {
+				result, err = nil, &PanicError{Value: value, Stack: debug.Stack()}
+			} else if !returned {
+				result, err = nil, errGoexit
+			}
+		}()
+		result, err = h.Handle(ctx, a)
+		returned = true
+	}()
+	<-done
+	return result, err
+}
+
+// encodeOutput marshals what the handler returned. An output that can't be
+// marshalled fails the process for good: the next attempt would return the
+// same.
+func encodeOutput(result any, err error) (json.RawMessage, error) {
+	var carried *outputError
+	if err != nil && errors.As(err, &carried) {
+		result = carried.output
+	} else if err != nil {
+		return nil, err
+	}
+	if raw, ok := result.(json.RawMessage); result == nil || ok && len(raw) == 0 {
+		return nil, err
+	}
+	output, encodeErr := registry.Encode(result)
+	if encodeErr != nil {
+		return nil, errors.Join(err, Fail(encodeErr))
+	}
+	return output, err
+}
+
+// write records the verdict under the claim, for as long as the session
+// lives.
+func (r *Runner) write(ctx context.Context, c *registry.Claim, v verdict) (registry.Outcome, error) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	finished := make(chan struct{})
+	defer close(finished)
+	go func() {
+		select {
+		case <-c.Session.Done():
+			cancel(ErrLeaseLost)
+		case <-finished:
+		}
+	}()
+	due := time.Now().Add(v.delay)
+	switch v.kind {
+	case verdictComplete:
+		return r.complete(ctx, c, v.output)
+	case verdictFail:
+		return r.fail(ctx, c, v.err, v.reason, v.output)
+	case verdictCancel:
+		return ended(registry.Cancelled, r.registry.EndCancelled(ctx, c, v.err, v.reason))
+	case verdictRetry:
+		return r.unlessRequested(ctx, c, v, r.registry.Retry(ctx, c, due, v.err))
+	case verdictSnooze:
+		return r.unlessRequested(ctx, c, v, r.registry.Snooze(ctx, c, due))
+	case verdictRelease:
+		return r.unlessRequested(ctx, c, v, r.registry.Release(ctx, c))
+	default:
+		return "", ErrLeaseLost
+	}
+}
+
+// complete fails the process if its output is too large, as every further
+// attempt would come to the same.
+func (r *Runner) complete(ctx context.Context, c *registry.Claim, output json.RawMessage) (registry.Outcome, error) {
+	err := r.registry.Complete(ctx, c, output)
+	if large, ok := errors.AsType[*registry.TooLargeError](err); ok {
+		return r.fail(ctx, c, large.Error(), reasonTooLarge, nil)
+	}
+	return ended(registry.Completed, err)
+}
+
+// fail drops an output that is too large: that the process failed matters
+// more.
+func (r *Runner) fail(ctx context.Context, c *registry.Claim, cause, reason string, output json.RawMessage) (registry.Outcome, error) {
+	err := r.registry.Fail(ctx, c, cause, reason, output)
+	if _, ok := errors.AsType[*registry.TooLargeError](err); ok {
+		err = r.registry.Fail(ctx, c, cause, reason, nil)
+	}
+	return ended(registry.Failed, err)
+}
+
+// unlessRequested ends a process as cancelled that could not be put back
+// because a request to end it had come.
+func (r *Runner) unlessRequested(ctx context.Context, c *registry.Claim, v verdict, err error) (registry.Outcome, error) {
+	if errors.Is(err, registry.ErrRequested) {
+		return ended(registry.Cancelled, r.registry.EndCancelled(ctx, c, v.err, ""))
+	}
+	return "", err
+}
+
+func ended(o registry.Outcome, err error) (registry.Outcome, error) {
+	if err != nil {
+		return "", err
+	}
+	return o, nil
+}

@@ -1,0 +1,57 @@
+package runner
+
+import (
+	"slices"
+	"time"
+
+	"github.com/drover-run/drover/registry"
+)
+
+const (
+	// unfitFor is how long an entry that can't be run is passed over before
+	// it is tried again: somebody may have repaired its row.
+	unfitFor = time.Minute
+	// maxUnfit bounds what is remembered of them.
+	maxUnfit = 10_000
+)
+
+// unfitEntry is a place in the queue whose process can't be run, as its row
+// is corrupt. It was claimed, reported, and put back.
+type unfitEntry struct {
+	id  string
+	seq int64
+}
+
+// setUnfit says whether the entry was not known as unfit before.
+func (r *Runner) setUnfit(e registry.Entry) (isNew bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.unfit) >= maxUnfit {
+		clear(r.unfit)
+	}
+	key := unfitEntry{id: e.ID, seq: e.Seq}
+	_, known := r.unfit[key]
+	r.unfit[key] = time.Now()
+	return !known
+}
+
+// unfitNow is how many entries are passed over at the moment, at the most: a
+// list must be that much longer, or they would clog it.
+func (r *Runner) unfitNow() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.unfit)
+}
+
+// fit leaves out what is to be passed over.
+func (r *Runner) fit(entries []registry.Entry) []registry.Entry {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.unfit) == 0 {
+		return entries
+	}
+	return slices.DeleteFunc(entries, func(e registry.Entry) bool {
+		at, known := r.unfit[unfitEntry{id: e.ID, seq: e.Seq}]
+		return known && time.Since(at) < unfitFor
+	})
+}
