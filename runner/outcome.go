@@ -29,7 +29,7 @@ func Fail(err error) error { return &verdictError{verdict: verdict{kind: verdict
 // RetryAfter says that the attempt failed and is to be retried after d. It
 // counts as an error, so the process fails once it had too many.
 func RetryAfter(d time.Duration, err error) error {
-	return &verdictError{verdict: verdict{kind: verdictRetry, delay: max(d, 0), own: true}, err: err}
+	return &verdictError{verdict: verdict{kind: verdictRetry, delay: max(d, 0)}, err: err}
 }
 
 // Snooze says that there was nothing to do yet: the process is to be run again

@@ -24,7 +24,6 @@ const (
 type verdict struct {
 	kind   verdictKind
 	delay  time.Duration // of a retry or a snooze
-	own    bool          // the handler gave the delay itself
 	reason string
 	err    string // for the history
 	output json.RawMessage
