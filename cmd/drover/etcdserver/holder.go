@@ -1,0 +1,129 @@
+package etcdserver
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// State is what the holder of a data directory says of itself.
+type State string
+
+const (
+	Starting State = "starting" // not to be reached yet
+	Serving  State = "serving"
+	Stopping State = "stopping" // not to be relied on any more
+)
+
+// Holder is what the process that holds a data directory wrote into its lock
+// file. A holder that was killed leaves it behind: only the lock says whether
+// it is true.
+type Holder struct {
+	PID       int       `json:"pid"`
+	State     State     `json:"state"`
+	Endpoints []string  `json:"endpoints,omitempty"`
+	SocketDir string    `json:"socket_dir,omitempty"`
+	StartedAt time.Time `json:"started_at"`
+}
+
+const lockName = "lock"
+
+// rereadAfter is how long a record of a process that is not to be seen is given
+// to change. A new holder overwrites its predecessor's within microseconds.
+const rereadAfter = 20 * time.Millisecond
+
+// Living returns the endpoints that a living drover serves from dir, each of
+// them good for every client on this machine (the socket: every client of this
+// user), and who that is.
+//
+// ok is false if none serves. Then holder tells two cases apart: it is zero if
+// nobody holds the directory, or it does not exist; else somebody is Starting
+// or Stopping and may be waited for. A serving holder may be frozen, or may be
+// gone a moment later: connect with a deadline.
+//
+// The error is one of the file system, such as a missing permission. Living
+// creates nothing, and takes a few microseconds unless the holder is new.
+func Living(dir string) (endpoints []string, holder Holder, ok bool, err error) {
+	path := filepath.Join(dir, lockName)
+	held, err := isHeld(path)
+	if err != nil || !held {
+		return nil, Holder{}, false, err
+	}
+	holder = readHolder(path)
+	if !seen(holder.PID) {
+		// Either the new holder has not written yet, and this is its killed
+		// predecessor's record, or it lives in another PID namespace. Only the
+		// former changes.
+		time.Sleep(rereadAfter)
+		holder = readHolder(path)
+	}
+	if holder.State == "" {
+		holder.State = Starting // it holds the lock and has yet to say so
+	}
+	if holder.State != Serving {
+		return nil, holder, false, nil
+	}
+	return holder.Endpoints, holder, true, nil
+}
+
+// isHeld asks by a shared lock that it gives back at once. A process that
+// starts meanwhile finds the directory locked and tries again.
+func isHeld(path string) (bool, error) {
+	f, err := os.Open(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("who holds the data directory: %w", err)
+	}
+	defer f.Close()
+	switch err := flock(f, unix.LOCK_SH); {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return true, nil
+	case err != nil:
+		return false, fmt.Errorf("who holds the data directory: lock %s: %w", path, err)
+	}
+	return false, nil
+}
+
+// readHolder returns what can be read, the zero Holder if nothing can. The file
+// is written in place, so the first JSON value counts and rests of an older,
+// longer record behind it do not.
+func readHolder(path string) Holder {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return Holder{}
+	}
+	var h Holder
+	if err := json.NewDecoder(bytes.NewReader(b)).Decode(&h); err != nil {
+		return Holder{}
+	}
+	return h
+}
+
+// seen says whether the pid is that of a process which this one can see.
+func seen(pid int) bool {
+	if pid <= 0 {
+		return false
+	}
+	err := unix.Kill(pid, 0)
+	return err == nil || errors.Is(err, unix.EPERM)
+}
+
+// flock tries a lock without waiting for it. It belongs to the open file, is
+// dropped when that is closed, and ends with the process.
+func flock(f *os.File, how int) error {
+	for {
+		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
