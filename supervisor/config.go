@@ -1,0 +1,143 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/drover-run/drover/registry"
+	"github.com/drover-run/drover/runner"
+)
+
+// Config says what a node is. Registry and Mux are required; the zero values
+// of the others mean what stands beside them.
+type Config struct {
+	Registry *registry.Registry
+	// Mux has the handlers. The node claims the kinds that it knows when the
+	// node is made.
+	Mux *runner.Mux
+	// Node is the node's name in the roster: 1 to 64 of A-Z a-z 0-9 . _ -.
+	// The host's name, with - for what is not legal, if empty. Two nodes may
+	// have the same name; their sessions tell them apart.
+	Node string
+	// Name is the name of the actor that Start spawns: "drover" if empty. A
+	// second node in an actor system needs another one.
+	Name string
+	// Queues that the node serves, at most 60: "default" if empty.
+	Queues []string
+	// MaxRunning is how many processes run at a time: 64 if zero.
+	MaxRunning int
+	// TTL of the session, in whole seconds, which etcd may raise (by default
+	// to 2 s): 10 s if zero. After a crash, others take over that much later,
+	// if nobody proves earlier that the node is dead.
+	TTL time.Duration
+	// Poll is how long after a drive the node looks again if nobody poked it:
+	// 400 ms if zero. It is a safety net.
+	Poll time.Duration
+	// ShutdownTimeout bounds how long handing claims back may take once
+	// attempts get no more time: 30 s if zero. Of it, handlers have two
+	// thirds, and 10 s at the most, to return after their contexts ended.
+	ShutdownTimeout time.Duration
+	// Logger is for what no caller can be told; none if nil.
+	Logger *zap.Logger
+	// RunHandle replaces the drive that runs processes on this node, by
+	// another execution tier. The node decides when it is called.
+	RunHandle runner.RunHandle
+	// Witness is the small process beside this one that kills the commands
+	// that it has started if the node dies; nil if there is none. It is told
+	// when the session's deadline moves, and is named in the roster. The node
+	// ends when it is gone. It stays the caller's to close, after the node.
+	Witness *Witness
+	// Version is shown in the roster.
+	Version string
+}
+
+func (c Config) withDefaults() Config {
+	if c.Node == "" {
+		c.Node = hostName()
+	}
+	if c.Name == "" {
+		c.Name = "drover"
+	}
+	if len(c.Queues) == 0 {
+		c.Queues = []string{"default"}
+	}
+	if c.MaxRunning == 0 {
+		c.MaxRunning = 64
+	}
+	if c.TTL == 0 {
+		c.TTL = 10 * time.Second
+	}
+	if c.Poll == 0 {
+		c.Poll = 400 * time.Millisecond
+	}
+	if c.ShutdownTimeout == 0 {
+		c.ShutdownTimeout = 30 * time.Second
+	}
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+	return c
+}
+
+// Limits of a Config.
+const (
+	maxQueues     = 60
+	maxMaxRunning = 100_000
+	minPoll       = time.Millisecond
+)
+
+// validate reports all faults together.
+func (c Config) validate() error {
+	var faults []error
+	fault := func(wrong bool, format string, args ...any) {
+		if wrong {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	fault(c.Registry == nil, "Registry is required")
+	fault(c.Mux == nil, "Mux is required")
+	if err := registry.CheckName("node", c.Node); err != nil {
+		faults = append(faults, fmt.Errorf("Node: %w", err))
+	}
+	if err := registry.CheckName("actor", c.Name); err != nil {
+		faults = append(faults, fmt.Errorf("Name: %w", err))
+	}
+	fault(len(c.Queues) > maxQueues, "Queues: there are %d, the limit is %d", len(c.Queues), maxQueues)
+	seen := map[string]bool{}
+	for _, queue := range c.Queues {
+		if err := registry.CheckName("queue", queue); err != nil {
+			faults = append(faults, fmt.Errorf("Queues: %w", err))
+		}
+		fault(seen[queue], "Queues: %s is there twice", queue)
+		seen[queue] = true
+	}
+	fault(c.MaxRunning < 0 || c.MaxRunning > maxMaxRunning,
+		"MaxRunning is %d, it must be 1 to %d", c.MaxRunning, maxMaxRunning)
+	fault(c.TTL < time.Second, "TTL is %s, it must be 1s at least", c.TTL)
+	fault(c.Poll < minPoll, "Poll is %s, it must be %s at least", c.Poll, minPoll)
+	fault(c.ShutdownTimeout < time.Millisecond, "ShutdownTimeout is %s, it must be 1ms at least", c.ShutdownTimeout)
+	// Otherwise what a missed event left behind waits longer than what a
+	// crash did.
+	fault(c.TTL >= time.Second && c.Poll > c.TTL, "Poll is %s, which is more than the TTL of %s", c.Poll, c.TTL)
+	return errors.Join(faults...)
+}
+
+// hostName is the host's name as a node may have it.
+func hostName() string {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		return "node"
+	}
+	legal := strings.Map(func(c rune) rune {
+		if registry.CheckName("node", string(c)) != nil {
+			return '-'
+		}
+		return c
+	}, host)
+	return legal[:min(len(legal), 64)]
+}

@@ -1,0 +1,116 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/drover-run/drover/actors"
+	"github.com/drover-run/drover/runner"
+)
+
+const (
+	// maxGrace is how long handlers have to return once their contexts ended.
+	// It is more than commands get between SIGTERM and SIGKILL.
+	maxGrace = 10 * time.Second
+	// lastLook is for attempts that wait for an answer of etcd, and give up
+	// when the session has ended.
+	lastLook = 500 * time.Millisecond
+	// actorTimeout is for the node's actor to end when all else has, and for
+	// subscribers of its events.
+	actorTimeout = 3 * time.Second
+)
+
+// end begins the end of the node, or hurries it: hard means that attempts get
+// no more time. The reason of who comes first counts.
+func (l *life) end(reason error, hard bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.hurry == nil {
+		patience, hurry := context.WithCancel(context.Background())
+		l.reason, l.hurry = reason, hurry
+		go l.close(patience)
+	}
+	if hard {
+		l.hurry()
+	}
+}
+
+// close is the closer. It is no actor, so that it works also when the actors
+// are gone: then patience has ended before it begins.
+func (l *life) close(patience context.Context) {
+	l.slots.Close()
+	unhurried := context.AfterFunc(patience, func() {
+		l.slots.Cancel(runner.ErrShutdown)
+		l.slots.Flush()
+	})
+	var failed []error
+	failed = append(failed, l.drives.Stop(patience))
+	running := l.slots.Wait(patience)
+	if len(running) > 0 {
+		running = l.waitFor(min(l.config.ShutdownTimeout*2/3, maxGrace))
+	}
+	failed = append(failed, l.leave())
+	if len(running) > 0 {
+		running = l.waitFor(lastLook)
+	}
+	if len(running) > 0 {
+		l.log.Warn("handlers ignore that their contexts ended", zap.Strings("processes", running))
+		failed = append(failed, &StuckError{Processes: running})
+	}
+	failed = append(failed, l.stopActor())
+	l.leftover = errors.Join(failed...)
+	l.announceEnd()
+	close(l.done)
+	if unhurried() {
+		l.end(nil, true) // nothing is left to hurry: it frees the context
+	}
+}
+
+func (l *life) waitFor(d time.Duration) (running []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	return l.slots.Wait(ctx)
+}
+
+// leave ends the watch, which heard of requests to cancel until now, and the
+// session.
+func (l *life) leave() error {
+	ctx, cancel := context.WithTimeout(context.Background(), l.config.ShutdownTimeout/3)
+	defer cancel()
+	return errors.Join(l.watch.Stop(ctx), l.sessions.Leave(ctx))
+}
+
+func (l *life) stopActor() error {
+	at, ok := l.place()
+	if !ok {
+		return nil
+	}
+	at.system.Root.Stop(at.system.NewLocalPID(at.id))
+	select {
+	case <-l.actorGone:
+		return nil
+	case <-time.After(actorTimeout):
+		return fmt.Errorf("the actor %s does not end", at.id)
+	}
+}
+
+func (l *life) announceEnd() {
+	l.mu.Lock()
+	events, reason := l.events, l.reason
+	l.mu.Unlock()
+	if events == nil {
+		return
+	}
+	err := errors.Join(reason, l.leftover)
+	if err != nil {
+		l.log.Warn("the node has ended", zap.Error(err))
+	}
+	events.Publish(&actors.NodeEnded{Node: l.config.Node, Err: err})
+	ctx, cancel := context.WithTimeout(context.Background(), actorTimeout)
+	defer cancel()
+	events.Flush(ctx)
+}

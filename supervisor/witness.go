@@ -1,0 +1,77 @@
+package supervisor
+
+import (
+	"errors"
+	"os"
+	"strconv"
+	"syscall"
+
+	"go.uber.org/zap"
+)
+
+var (
+	// ErrNoWitness is what StartWitness returns on systems other than Linux and macOS.
+	ErrNoWitness = errors.New("supervisor: this system has no process groups")
+
+	// ErrWitnessGone is returned by Start when the witness has ended, and the cause in Witness.Err unless it was
+	// closed. Nothing was started.
+	ErrWitnessGone = errors.New("supervisor: the witness is gone")
+
+	// ErrWitnessRefused is returned by Start when the witness will not watch the group: the deadline of the session has
+	// passed or was never told. Nothing was started.
+	ErrWitnessRefused = errors.New("supervisor: the witness refused to watch the command")
+
+	// ErrWitnessSilent is returned when the witness lives but has not answered within 5 seconds. Nothing was started.
+	ErrWitnessSilent = errors.New("supervisor: the witness does not answer")
+)
+
+// WitnessOptions are for StartWitness.
+type WitnessOptions struct {
+	// After is a witness that has ended. The new one takes over the groups that run and the deadlines that were told.
+	// Until somebody does so, they are not watched: no group can be started, and those that run are only killed with
+	// the node, not with a frozen one, and only their leaders, not their children.
+	After *Witness
+
+	// Logger is told which commands the witness has killed, and which do not die. Nil: nobody is.
+	Logger *zap.Logger
+}
+
+// GroupCommand is a command that Witness.Start runs, alone in a process group. Path and Args are as for os.StartProcess:
+// nothing is looked up in PATH. No string may hold a NUL.
+type GroupCommand struct {
+	// Session is the session (its sid) with whose deadline the group ends. "": it ends with the node alone.
+	Session string
+
+	Path string   // a relative one counts from Dir
+	Args []string // with the command's name as the first
+	Env  []string // all of it
+	Dir  string   // "": the node's own
+
+	// Stdin, Stdout and Stderr stay the caller's, and can be closed when Start has returned. Nil is /dev/null.
+	Stdin, Stdout, Stderr *os.File
+}
+
+func (c GroupCommand) validate() error {
+	for _, s := range append(append([]string{c.Path, c.Dir}, c.Args...), c.Env...) {
+		for i := range len(s) {
+			if s[i] == 0 {
+				return &GateError{Op: "exec", Path: c.Path, Err: syscall.EINVAL}
+			}
+		}
+	}
+	if c.Path == "" || len(c.Args) == 0 {
+		return &GateError{Op: "exec", Path: c.Path, Err: syscall.ENOENT}
+	}
+	return nil
+}
+
+// GateError says why a command could not be executed, as the system said it. The command has not run.
+type GateError struct {
+	Op   string        // "exec", or "chdir" if it was its directory
+	Path string        // the file or the directory
+	Err  syscall.Errno // ENOENT of an exec may also mean the interpreter that a script names
+}
+
+func (e *GateError) Error() string { return e.Op + " " + strconv.Quote(e.Path) + ": " + e.Err.Error() }
+
+func (e *GateError) Unwrap() error { return e.Err }

@@ -1,0 +1,164 @@
+//go:build linux || darwin
+
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/drover-run/drover/lease"
+	"github.com/drover-run/drover/supervisor/internal/witness"
+)
+
+// charges is all that a witness has to know. It outlives the witness, so that the next one can be told.
+type charges struct {
+	mu        sync.Mutex // guards all below
+	deadlines map[string]time.Duration
+	groups    map[int64]charge
+	answers   map[int64]chan error // owed by the witness; of a group too that it has killed and we have forgotten
+	last      int64                // number given to a group: pids are used again, these are not
+	outbox    *outbox              // of the witness that lives; nil while there is none
+}
+
+// charge is a group that has to be watched. Its leader has not been reaped.
+type charge struct {
+	pgid    int
+	start   uint64
+	session string
+}
+
+func newCharges() *charges {
+	return &charges{deadlines: map[string]time.Duration{}, groups: map[int64]charge{}, answers: map[int64]chan error{}}
+}
+
+func (c *charges) setDeadline(session string, at time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, known := c.deadlines[session]; !known {
+		c.dropPassed(lease.Boottime())
+	}
+	c.deadlines[session] = at
+	if c.outbox != nil {
+		c.outbox.setDeadline(session, at)
+	}
+}
+
+// dropPassed forgets the deadlines of sessions that are over and have no group left.
+func (c *charges) dropPassed(now time.Duration) {
+	used := map[string]bool{}
+	for _, g := range c.groups {
+		used[g.session] = true
+	}
+	for session, at := range c.deadlines {
+		if at < now && !used[session] {
+			delete(c.deadlines, session)
+		}
+	}
+}
+
+// add tells of a new group. The answer is nil once the witness watches it.
+func (c *charges) add(pgid int, start uint64, session string) (number int64, answer <-chan error) {
+	if session == "" {
+		session = witness.NoSession
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last++
+	c.groups[c.last] = charge{pgid: pgid, start: start, session: session}
+	if c.outbox == nil {
+		gone := make(chan error, 1)
+		gone <- ErrWitnessGone
+		return c.last, gone
+	}
+	return c.last, c.ask(c.last)
+}
+
+// ask tells the living witness of a group. It is called with mu held.
+func (c *charges) ask(number int64) <-chan error {
+	answer := make(chan error, 1)
+	c.answers[number] = answer
+	g := c.groups[number]
+	c.outbox.add(witness.Line(witness.WordGroup, strconv.FormatInt(number, 10), strconv.Itoa(g.pgid),
+		strconv.FormatUint(g.start, 10), g.session))
+	return answer
+}
+
+// forget is for a group of which nothing is left, before its leader is reaped.
+func (c *charges) forget(number int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.groups, number)
+	if c.outbox != nil {
+		c.outbox.add(witness.Line(witness.WordForget, strconv.FormatInt(number, 10)))
+	}
+}
+
+func (c *charges) find(number int64) (charge, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g, ok := c.groups[number]
+	return g, ok
+}
+
+func (c *charges) answer(number int64, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if answer, owed := c.answers[number]; owed {
+		answer <- err
+		delete(c.answers, number)
+	}
+}
+
+// leave is called when the witness that had this outbox is gone.
+func (c *charges) leave(o *outbox) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.outbox != o {
+		return
+	}
+	c.outbox = nil
+	for _, answer := range c.answers {
+		answer <- ErrWitnessGone
+	}
+	clear(c.answers)
+}
+
+// handTo tells a new witness everything and waits until it watches what is left.
+func (c *charges) handTo(ctx context.Context, w *Witness) error {
+	c.mu.Lock()
+	c.outbox = w.outbox
+	for session, at := range c.deadlines {
+		w.outbox.setDeadline(session, at)
+	}
+	var answers []<-chan error
+	for number := range c.groups {
+		answers = append(answers, c.ask(number))
+	}
+	c.mu.Unlock()
+	for _, answer := range answers {
+		// It may refuse a group that has ended meanwhile, or is to be killed as its deadline has passed.
+		if err := w.await(ctx, answer); err != nil && !errors.Is(err, ErrWitnessRefused) {
+			return err
+		}
+	}
+	return nil
+}
+
+// await waits for the witness's answer about a group.
+func (w *Witness) await(ctx context.Context, answer <-chan error) error {
+	patience := time.NewTimer(witnessPatience)
+	defer patience.Stop()
+	select {
+	case err := <-answer:
+		return err
+	case <-w.done:
+		return ErrWitnessGone
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-patience.C:
+		return ErrWitnessSilent
+	}
+}

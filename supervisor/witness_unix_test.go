@@ -1,0 +1,200 @@
+//go:build linux || darwin
+
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/drover-run/drover/lease"
+	"github.com/drover-run/drover/supervisor/internal/witness"
+)
+
+// family is a shell with children that ignore what a terminal or a polite supervisor would send, and with a grandchild.
+const family = `trap "" TERM HUP INT; sleep 1000 & (sleep 1000 & wait) & sleep 1000 & wait`
+
+const familySize = 5
+
+func TestWitnessEndsGroupsWhenNodeIsKilled(t *testing.T) {
+	n := startNode(t)
+	first := n.start("-", family, familySize)
+	second := n.start("-", family, familySize)
+
+	n.signal(syscall.SIGKILL)
+	_ = n.exit()
+
+	eventually(t, "the witness exits", func() bool { return !alive(n.witness) })
+	// Its exit is the proof, so nothing may be left now.
+	if left := append(living(t, first), living(t, second)...); len(left) > 0 {
+		t.Errorf("the witness is gone and processes are left: %v", left)
+	}
+}
+
+func TestWitnessEndsGroupsWhenFrozenNodePassesDeadline(t *testing.T) {
+	n := startNode(t)
+	n.say("deadline s1 1s")
+	n.say("deadline s2 1h")
+	doomed := n.start("s1", family, familySize)
+	other := n.start("s2", family, familySize)
+
+	n.signal(syscall.SIGSTOP)
+	eventually(t, "the group of the session whose deadline passed is gone", func() bool { return len(living(t, doomed)) == 0 })
+	if len(living(t, other)) != familySize {
+		t.Error("a group of another session was killed")
+	}
+	if !alive(n.witness) {
+		t.Error("the witness is gone although the node lives")
+	}
+
+	n.signal(syscall.SIGCONT)
+	if got, want := n.hear("ended"), fmtInt(doomed)+" signal: killed"; got != want {
+		t.Errorf("the node saw %q, want %q", got, want)
+	}
+}
+
+func TestWitnessHeedsTheLastDeadlineThatItWasTold(t *testing.T) {
+	w := startWitness(t)
+	first := lease.Boottime() + 2*time.Second
+	w.Deadline("s", first)
+	g := startGroup(t, w, shell("s", "sleep 1000"))
+	w.Deadline("s", first+time.Hour)
+	eventually(t, "the first deadline is over", func() bool { return lease.Boottime() > first+200*time.Millisecond })
+	if !alive(g.PID()) {
+		t.Fatal("the command was killed although the deadline was renewed in time")
+	}
+	w.Deadline("s", lease.Boottime())
+	if got := g.Wait().String(); got != "signal: killed" {
+		t.Errorf("the command ended with %q, want %q", got, "signal: killed")
+	}
+}
+
+func TestWitnessRefusesSessionItCannotGuard(t *testing.T) {
+	w := startWitness(t)
+	w.Deadline("past", lease.Boottime()-time.Nanosecond)
+	for _, session := range []string{"past", "unknown"} {
+		marker := filepath.Join(t.TempDir(), "ran")
+		_, err := w.Start(t.Context(), shell(session, "touch "+marker))
+		if !errors.Is(err, ErrWitnessRefused) {
+			t.Errorf("session %s: error %v, want ErrWitnessRefused", session, err)
+		}
+		if exists(t, marker) {
+			t.Errorf("session %s: the command ran", session)
+		}
+	}
+}
+
+func TestWitnessIgnoresSignalsMeantForNode(t *testing.T) {
+	n := startNode(t)
+	pgid := n.start("-", family, familySize)
+	for _, s := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGTSTP} {
+		if err := syscall.Kill(n.witness, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.signal(syscall.SIGKILL)
+	_ = n.exit()
+	eventually(t, "the witness, which still lived, ended the group", func() bool {
+		return len(living(t, pgid)) == 0 && !alive(n.witness)
+	})
+}
+
+func TestWitnessIsOutOfTheTerminalsReach(t *testing.T) {
+	w := startWitness(t)
+	p, err := witness.Look(w.Identity().PID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Group != p.PID {
+		t.Errorf("the witness is in group %d, want one of its own, %d", p.Group, p.PID)
+	}
+}
+
+func TestWitnessCloseEndsItCleanly(t *testing.T) {
+	w := startWitness(t)
+	g := startGroup(t, w, shell("", family))
+	if err := w.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(t.Context()); err != nil {
+		t.Errorf("the second Close: %v", err)
+	}
+	if err := w.Err(); err != nil {
+		t.Errorf("Err after Close: %v, want nil", err)
+	}
+	if left := living(t, g.PID()); len(left) > 0 {
+		t.Errorf("the witness has left and processes are left: %v", left)
+	}
+	if _, err := w.Start(t.Context(), shell("", "true")); !errors.Is(err, ErrWitnessGone) {
+		t.Errorf("Start after Close: %v, want ErrWitnessGone", err)
+	}
+}
+
+func TestWitnessCloseGivesUpOnOneThatIsStopped(t *testing.T) {
+	w := startWitness(t)
+	if err := syscall.Kill(w.Identity().PID, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := w.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Close: %v, want context.DeadlineExceeded", err)
+	}
+	if alive(w.Identity().PID) {
+		t.Error("the witness lives")
+	}
+}
+
+func TestGateStaysShutWithoutWitness(t *testing.T) {
+	w := startWitness(t)
+	if err := syscall.Kill(w.Identity().PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	marker := filepath.Join(t.TempDir(), "ran")
+	for range 3 { // before and after its end was noticed
+		if _, err := w.Start(t.Context(), shell("", "touch "+marker)); !errors.Is(err, ErrWitnessGone) {
+			t.Errorf("Start: %v, want ErrWitnessGone", err)
+		}
+		<-w.Done()
+	}
+	if !errors.Is(w.Err(), ErrWitnessGone) {
+		t.Errorf("Err: %v, want ErrWitnessGone", w.Err())
+	}
+	if exists(t, marker) {
+		t.Error("the command ran unwatched")
+	}
+}
+
+func TestNextWitnessTakesOverGroupsAndDeadlines(t *testing.T) {
+	first := startWitness(t)
+	first.Deadline("s", lease.Boottime()+time.Hour)
+	g := startGroup(t, first, shell("s", family))
+	if _, err := StartWitness(t.Context(), WitnessOptions{After: first}); err == nil {
+		t.Fatal("a second witness was started beside a living one")
+	}
+	if err := syscall.Kill(first.Identity().PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-first.Done()
+	if !alive(g.PID()) {
+		t.Fatal("the command ended with the witness")
+	}
+
+	second, err := StartWitness(t.Context(), WitnessOptions{After: first})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = second.Close(context.Background()) })
+	later := startGroup(t, second, shell("s", family)) // the deadline is known there
+	first.Deadline("s", lease.Boottime())              // whoever still has the old one is heard too
+	<-g.Done()
+	<-later.Done()
+	for _, g := range []*Group{g, later} {
+		if got := g.Wait().String(); got != "signal: killed" {
+			t.Errorf("the command ended with %q, want %q", got, "signal: killed")
+		}
+	}
+}
