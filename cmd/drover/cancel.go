@@ -1,0 +1,92 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/user"
+
+	"github.com/spf13/cobra"
+
+	"github.com/drover-run/drover/registry"
+)
+
+func (c *cli) cancelCommand() *cobra.Command {
+	var reason string
+	var wait bool
+	cmd := &cobra.Command{
+		Use:   "cancel ID...",
+		Short: "Cancel processes: at once if they wait, by request if they run",
+		Args:  args(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			r, done, err := c.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer done()
+			worst := exitDone
+			var accepted []string
+			for _, id := range ids {
+				ended, err := r.Cancel(cmd.Context(), id, registry.Request{By: whoAmI(), Reason: reason})
+				if err == nil {
+					accepted = append(accepted, id)
+					err = c.printCancelled(id, ended, wait)
+				}
+				worst = max(worst, c.exit(err))
+			}
+			if wait {
+				worst = max(worst, c.waitCancelled(cmd, r, accepted))
+			}
+			if worst == exitDone {
+				return nil
+			}
+			return &exitError{code: worst}
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the record")
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait until they have ended")
+	return cmd
+}
+
+func (c *cli) printCancelled(id string, ended, wait bool) error {
+	status := "requested"
+	switch {
+	case wait:
+		return nil // its end is printed
+	case ended:
+		status = string(registry.StatusCancelled)
+	}
+	if c.json() {
+		return c.printJSON(map[string]string{"id": id, "cancel": status})
+	}
+	_, err := fmt.Fprintf(c.stdout, "%s %s\n", id, status)
+	return err
+}
+
+// waitCancelled waits for the ends. That one ended as cancelled is what was
+// asked for; another end is not.
+func (c *cli) waitCancelled(cmd *cobra.Command, r *registry.Registry, ids []string) int {
+	worst := exitDone
+	for _, id := range ids {
+		p, err := r.Wait(cmd.Context(), id)
+		if err == nil {
+			err = c.printEnd(p)
+		}
+		if err == nil && p.Status != registry.StatusCancelled {
+			err = &exitError{code: exitFailed, err: fmt.Errorf("process %s was not cancelled in time: it %s", p.ID, p.Status)}
+		}
+		worst = max(worst, c.exit(err))
+	}
+	return worst
+}
+
+// whoAmI is who asks, as far as this machine knows.
+func whoAmI() string {
+	name := "unknown"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if host, err := os.Hostname(); err == nil {
+		name += "@" + host
+	}
+	return name
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/drover-run/drover/cmd/drover/etcdserver"
+	"github.com/drover-run/drover/registry"
+)
+
+const defaultEndpoint = "127.0.0.1:2379"
+
+// open connects a client command: to the endpoints that were named, else to
+// the etcd that a living drover serves from the data directory, else to the
+// usual port of this machine. done closes both.
+func (c *cli) open(ctx context.Context) (r *registry.Registry, done func(), err error) {
+	if len(c.global.endpoints) == 0 {
+		endpoints, _, ok, err := etcdserver.Living(c.global.dataDir)
+		if err != nil {
+			return nil, nil, fmt.Errorf("look for a drover that serves %s: %w", c.global.dataDir, err)
+		}
+		if !ok {
+			endpoints = []string{defaultEndpoint}
+		}
+		c.global.endpoints = endpoints
+	}
+	client, err := c.global.connect()
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err = c.openRegistry(ctx, client, nil)
+	if err != nil {
+		client.Close() //nolint:errcheck // nothing was done with it
+		return nil, nil, err
+	}
+	return r, func() {
+		r.Close()      //nolint:errcheck // it can't fail
+		client.Close() //nolint:errcheck // every answer is in already
+	}, nil
+}
+
+func (c *cli) openRegistry(ctx context.Context, client *clientv3.Client, log *zap.Logger) (*registry.Registry, error) {
+	return registry.Open(ctx, client, registry.Options{
+		Namespace: c.global.namespace, RequestTimeout: c.global.requestTimeout, Logger: log,
+	})
+}
+
+// connect makes a client. It does not wait for etcd: the first request does.
+func (g *globalFlags) connect() (*clientv3.Client, error) {
+	config := clientv3.Config{
+		Endpoints: g.endpoints,
+		// A half-open connection is noticed within 13 s; without, it takes
+		// longer than most sessions live.
+		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 3 * time.Second,
+		Username: g.user, Logger: zap.NewNop(),
+	}
+	if g.user != "" {
+		password, err := g.password()
+		if err != nil {
+			return nil, err
+		}
+		config.Password, config.DialTimeout = password, g.requestTimeout
+	}
+	if g.cacert != "" || g.cert != "" {
+		info := transport.TLSInfo{TrustedCAFile: g.cacert, CertFile: g.cert, KeyFile: g.key}
+		var err error
+		if config.TLS, err = info.ClientConfig(); err != nil {
+			return nil, usage(fmt.Errorf("TLS files: %w", err))
+		}
+	}
+	client, err := clientv3.New(config)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, fmt.Errorf("%w: %w", registry.ErrUnavailable, err)
+	}
+	if err != nil {
+		return nil, usage(fmt.Errorf("--endpoints %s: %w", strings.Join(g.endpoints, ","), err))
+	}
+	return client, nil
+}
+
+func (g *globalFlags) password() (string, error) {
+	if g.passwordFile == "" {
+		return os.Getenv("DROVER_PASSWORD"), nil
+	}
+	content, err := os.ReadFile(g.passwordFile)
+	if err != nil {
+		return "", usage(fmt.Errorf("--password-file: %w", err))
+	}
+	return strings.TrimRight(string(content), "\r\n"), nil
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/drover-run/drover/cmd/drover/kinds"
+	"github.com/drover-run/drover/registry"
+	"github.com/drover-run/drover/supervisor"
+)
+
+type serveFlags struct {
+	node            string
+	maxRunning      int
+	queues          []string
+	ttl, poll       time.Duration
+	allow           []string
+	shutdownTimeout time.Duration
+	witness         bool
+	listen          string
+}
+
+func (c *cli) serveCommand() *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Be a node: run processes until told to stop",
+		Long: `Be a node: run processes until told to stop. Without --endpoints, it also runs an
+etcd of its own, with its data in --data-dir.
+
+SIGTERM and SIGINT stop it: it claims nothing more, lets attempts finish within
+--shutdown-timeout, hands back the rest and leaves. A second signal hands back at
+once.`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.check(cmd.Flags().Changed("etcd-listen"), len(c.global.endpoints) > 0); err != nil {
+				return usage(err)
+			}
+			return c.serve(cmd.Context(), f)
+		},
+	}
+	host, _ := os.Hostname() // a machine without a name gets the default of the library
+	flags := cmd.Flags()
+	flags.StringVar(&f.node, "node", legalName(host), "name of this node")
+	flags.IntVar(&f.maxRunning, "max-running", 64, "processes at a time")
+	flags.StringSliceVar(&f.queues, "queues", []string{"default"}, "queues to serve")
+	flags.DurationVar(&f.ttl, "ttl", 10*time.Second, "how long after its last sign of life others may take over; whole seconds, at least etcd's minimum")
+	flags.DurationVar(&f.poll, "poll", 400*time.Millisecond, "how often to look without being told to")
+	flags.StringSliceVar(&f.allow, "allow", nil, "kinds that reach outside and may run here: exec,http")
+	flags.DurationVar(&f.shutdownTimeout, "shutdown-timeout", 30*time.Second, "how long attempts may go on after SIGTERM")
+	flags.BoolVar(&f.witness, "witness", true, "a small process beside the node ends its commands when it is gone; exec needs it")
+	flags.StringVar(&f.listen, "etcd-listen", defaultEndpoint, "where the embedded etcd serves clients; port 0 takes a free one")
+	return cmd
+}
+
+// legalName makes a node's name out of a host's.
+func legalName(host string) string {
+	name := strings.Map(func(r rune) rune {
+		if registry.CheckName("node", string(r)) != nil {
+			return '-'
+		}
+		return r
+	}, host)
+	return name[:min(len(name), 64)]
+}
+
+func (f serveFlags) check(listenGiven, external bool) error {
+	var errs []error
+	for _, kind := range f.allow {
+		if kind != kindExec && kind != kindHTTP {
+			errs = append(errs, fmt.Errorf("--allow %s: it must be exec or http", kind))
+		}
+	}
+	if !f.witness && slices.Contains(f.allow, kindExec) {
+		errs = append(errs, errors.New("--witness=false does not go with --allow exec: nothing would end the commands of a node that is gone"))
+	}
+	if listenGiven && external {
+		errs = append(errs, errors.New("--etcd-listen does not go with --endpoints"))
+	}
+	if f.maxRunning < 1 {
+		errs = append(errs, fmt.Errorf("--max-running %d: it must be at least 1", f.maxRunning))
+	}
+	if f.shutdownTimeout < 0 || f.ttl <= 0 || f.poll <= 0 {
+		errs = append(errs, errors.New("--ttl, --poll and --shutdown-timeout must be positive"))
+	}
+	if f.node != "" {
+		errs = append(errs, registry.CheckName("node", f.node))
+	}
+	for _, queue := range f.queues {
+		errs = append(errs, registry.CheckName("queue", queue))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *cli) serve(ctx context.Context, f serveFlags) error {
+	asked, unasked := signals()
+	defer unasked()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	log := c.logger(zapcore.InfoLevel)
+
+	starting := make(chan struct{})
+	go func() { // a signal during start-up ends it
+		select {
+		case s := <-asked:
+			cancel(&signalled{s})
+		case <-starting:
+		}
+	}()
+	h, err := c.openHost(ctx, f.listen, log)
+	if err == nil {
+		defer h.close()
+		err = h.startNode(ctx, f.config(), f.allow, kinds.ExecOptions{Env: kinds.ServeEnv(os.Environ())})
+	}
+	close(starting)
+	if s, ok := errors.AsType[*signalled](context.Cause(ctx)); ok {
+		log.Info("stopped while starting", zap.Stringer("signal", s.signal))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := c.ready(f.node, h.endpoints); err != nil {
+		return err
+	}
+	return c.untilStopped(h, asked, f.shutdownTimeout, log)
+}
+
+// signalled is why a context ended.
+type signalled struct{ signal os.Signal }
+
+func (s *signalled) Error() string { return s.signal.String() }
+
+// ready tells scripts that the node takes work.
+func (c *cli) ready(node string, endpoints []string) error {
+	if c.json() {
+		return c.printJSON(struct {
+			Event     string   `json:"event"`
+			Node      string   `json:"node"`
+			Endpoints []string `json:"endpoints"`
+		}{"ready", node, endpoints})
+	}
+	c.hint("ready node=%s endpoints=%s", node, strings.Join(endpoints, ","))
+	return nil
+}
+
+// untilStopped waits for a signal, for the end of the node, or for that of
+// its etcd.
+func (c *cli) untilStopped(h *host, asked <-chan os.Signal, patience time.Duration, log *zap.Logger) error {
+	select {
+	case s := <-asked:
+		log.Info("stopping", zap.Stringer("signal", s), zap.Duration("patience", patience))
+		return h.stopNode(asked, patience)
+	case <-h.node.Done():
+		return fmt.Errorf("the node ended: %w", h.node.Err())
+	case err := <-h.serverErr():
+		return errors.Join(fmt.Errorf("the embedded etcd ended: %w", err), h.stopNode(asked, 0))
+	}
+}
+
+func (f serveFlags) config() supervisor.Config {
+	return supervisor.Config{
+		Node: f.node, Queues: f.queues, MaxRunning: f.maxRunning, TTL: f.ttl, Poll: f.poll,
+		ShutdownTimeout: f.shutdownTimeout, Version: version,
+	}
+}

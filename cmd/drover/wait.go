@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/drover-run/drover/registry"
+)
+
+func (c *cli) waitCommand() *cobra.Command {
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "wait ID...",
+		Short: "Wait until processes have ended",
+		Long: `Wait until processes have ended. The exit code is 0 if all completed, 1 if one
+ended otherwise, 3 if there is no such process, 6 if --timeout passed; with
+several, the highest.`,
+		Args: args(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			if cmd.Flags().Changed("timeout") && timeout < 0 {
+				return usage(fmt.Errorf("--timeout %s: it must not be negative", timeout))
+			}
+			r, done, err := c.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer done()
+			ctx := cmd.Context()
+			if cmd.Flags().Changed("timeout") {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeoutCause(ctx, timeout, errWaitedLongEnough)
+				defer cancel()
+			}
+			return c.waitAll(ctx, r, ids, c.printEnd)
+		},
+	}
+	cmd.Flags().DurationVar(&timeout, "timeout", 0, "give up after this time, with exit code 6")
+	return cmd
+}
+
+var errWaitedLongEnough = errors.New("--timeout passed")
+
+// waitAll waits for each in turn, tells of each end, and returns the error
+// with the highest exit code. Every error is printed, once.
+func (c *cli) waitAll(ctx context.Context, r *registry.Registry, ids []string, tell func(registry.Process) error) error {
+	worst := exitDone
+	for _, id := range ids {
+		p, err := r.Wait(ctx, id)
+		switch {
+		case errors.Is(err, errWaitedLongEnough):
+			err = &exitError{code: exitTimeout, err: fmt.Errorf("process %s has not ended: --timeout passed", id)}
+		case err == nil:
+			err = errors.Join(tell(p), endError(p))
+		}
+		worst = max(worst, c.exit(err))
+	}
+	if worst == exitDone {
+		return nil
+	}
+	return &exitError{code: worst}
+}
+
+// endError is nil for a process that completed.
+func endError(p registry.Process) error {
+	if p.Status == registry.StatusCompleted {
+		return nil
+	}
+	return &exitError{code: exitFailed, err: fmt.Errorf("process %s %s: %s", p.ID, p.Status,
+		orElse(p.Error, orElse(p.OutcomeReason, "no reason was given")))}
+}
+
+// printEnd tells of a process that ended.
+func (c *cli) printEnd(p registry.Process) error {
+	if c.json() {
+		return c.printJSON(p)
+	}
+	_, err := fmt.Fprintf(c.stdout, "%s %s\n", p.ID, p.Status)
+	return err
+}
