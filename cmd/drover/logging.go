@@ -25,7 +25,7 @@ func (c *cli) logger(level zapcore.Level) *zap.Logger {
 // actorSystem logs through zap like everything else. What Proto.Actor says of
 // restarts, drover says itself and better.
 func actorSystem(log *zap.Logger) *actor.ActorSystem {
-	handler := zapslog.NewHandler(log.Named("actor").Core())
+	handler := zapslog.NewHandler(log.Named("actor").WithOptions(zap.IncreaseLevel(zap.WarnLevel)).Core())
 	return actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 		return slog.New(handler)
 	}))

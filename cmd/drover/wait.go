@@ -66,11 +66,14 @@ func (c *cli) waitAll(ctx context.Context, r *registry.Registry, ids []string, t
 
 // endError is nil for a process that completed.
 func endError(p registry.Process) error {
-	if p.Status == registry.StatusCompleted {
+	why := orElse(p.Error, p.OutcomeReason)
+	switch p.Status {
+	case registry.StatusCompleted:
 		return nil
+	case registry.StatusCancelled:
+		why = p.OutcomeReason // what its handler said when it was cancelled is no news
 	}
-	return &exitError{code: exitFailed, err: fmt.Errorf("process %s %s: %s", p.ID, p.Status,
-		orElse(p.Error, orElse(p.OutcomeReason, "no reason was given")))}
+	return &exitError{code: exitFailed, err: fmt.Errorf("process %s %s: %s", p.ID, p.Status, orElse(why, "no reason was given"))}
 }
 
 // printEnd tells of a process that ended.
