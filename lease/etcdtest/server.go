@@ -179,16 +179,20 @@ func (n *node) remove() {
 
 func (n *node) client(t testing.TB) *clientv3.Client {
 	t.Helper()
-	c, err := clientv3.New(clientv3.Config{
+	c, err := n.dial()
+	if err != nil {
+		t.Fatalf("etcdtest: client: %v", err)
+	}
+	t.Cleanup(func() { _ = c.Close() }) // the error is that of a cancelled context
+	return c
+}
+
+func (n *node) dial() (*clientv3.Client, error) {
+	return clientv3.New(clientv3.Config{
 		Endpoints:            []string{n.endpoint()},
 		DialTimeout:          dialTimeout,
 		DialKeepAliveTime:    keepAliveTime,
 		DialKeepAliveTimeout: keepAliveTimeout,
 		Logger:               zap.NewNop(),
 	})
-	if err != nil {
-		t.Fatalf("etcdtest: client: %v", err)
-	}
-	t.Cleanup(func() { _ = c.Close() }) // the error is that of a cancelled context
-	return c
 }

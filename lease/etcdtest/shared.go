@@ -23,11 +23,30 @@ var shared struct {
 // share. It is closed when t ends. Tests keep apart by their [Namespace].
 func Client(t testing.TB) *clientv3.Client {
 	t.Helper()
-	shared.once.Do(func() { shared.node, shared.err = newNode() })
-	if shared.err != nil {
-		t.Fatalf("etcdtest: shared server: %v", shared.err)
+	n, err := start()
+	if err != nil {
+		t.Fatalf("etcdtest: shared server: %v", err)
 	}
-	return shared.node.client(t)
+	return n.client(t)
+}
+
+func start() (*node, error) {
+	shared.once.Do(func() { shared.node, shared.err = newNode() })
+	return shared.node, shared.err
+}
+
+// ExampleClient is [Client] for an example, which has no test to end with: it
+// is the caller's to close. It panics where a test would fail.
+func ExampleClient() *clientv3.Client {
+	n, err := start()
+	if err != nil {
+		panic(err)
+	}
+	c, err := n.dial()
+	if err != nil {
+		panic(err)
+	}
+	return c
 }
 
 var namespaces atomic.Int64
