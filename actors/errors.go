@@ -10,6 +10,6 @@ var (
 	// takes longer than 30 s.
 	ErrDriveTimeout = errors.New("the drive took too long")
 
-	// ErrDriving: a drive does not end although its context has.
+	// ErrDriving says that a drive does not end although its context has.
 	ErrDriving = errors.New("a drive does not end")
 )

@@ -30,8 +30,8 @@ const (
 	orphanLimit = 1000
 )
 
-// ErrNoSession: the node has no session, or it can't be shown to live; it
-// claims nothing until it has one.
+// ErrNoSession says that the node has no session, or one that can't be shown
+// to live. It claims nothing until it has one.
 var ErrNoSession = errors.New("no session")
 
 // Drive makes one pass: what is due becomes claimable, orphans are taken

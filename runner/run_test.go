@@ -20,7 +20,8 @@ func run(t *testing.T, h runner.HandlerFunc, opts ...registry.StartOption) (*ben
 	b.mux.Handle("k", registry.Rerunnable, h)
 	b.runner = b.make("default")
 	b.start("x", "k", opts...)
-	return b, b.runNext(t.Context())
+	report := b.runNext(t.Context())
+	return b, report
 }
 
 func (b *bench) runNext(ctx context.Context) runner.Report {

@@ -77,6 +77,7 @@ func (e *verdictError) decide(err error, output json.RawMessage, c counters) ver
 		return retry(err, output, c, v.delay)
 	case verdictFail, verdictCancel:
 		v.reason, v.output = reasonHandler, output
+	default:
 	}
 	return v
 }

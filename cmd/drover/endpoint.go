@@ -38,12 +38,12 @@ func (c *cli) open(ctx context.Context) (r *registry.Registry, done func(), err 
 	}
 	r, err = c.openRegistry(ctx, client, nil)
 	if err != nil {
-		client.Close() //nolint:errcheck // nothing was done with it
+		client.Close()
 		return nil, nil, err
 	}
 	return r, func() {
-		r.Close()      //nolint:errcheck // it can't fail
-		client.Close() //nolint:errcheck // every answer is in already
+		r.Close()
+		client.Close()
 	}, nil
 }
 

@@ -114,7 +114,7 @@ func (c *cli) runExec() kinds.ExecOptions {
 func (c *cli) runSpec(cmd *cobra.Command, args []string, f runFlags) (registry.Spec, error) {
 	words, argv := splitAtDash(cmd, args)
 	if len(words) > 0 {
-		return registry.Spec{}, fmt.Errorf("%q stands before --: drover run [flags] -- CMD ARG...", words[0])
+		return registry.Spec{}, fmt.Errorf("%q stands before --, which is to stand before the command", words[0])
 	}
 	switch {
 	case cmd.Flags().Changed("id") && f.id == "":

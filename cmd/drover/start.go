@@ -99,7 +99,7 @@ func (c *cli) specs(cmd *cobra.Command, args []string, f startFlags) ([]registry
 	}
 	words, command := splitAtDash(cmd, args)
 	if len(words) != 1 {
-		return nil, usage(errors.New("name one kind, such as: drover start exec -- CMD ARG..."))
+		return nil, usage(errors.New("name one kind, such as exec: drover start exec -- COMMAND"))
 	}
 	if cmd.Flags().Changed("id") && f.id == "" {
 		return nil, usage(errors.New(`--id "": an id is not empty`))
@@ -180,7 +180,7 @@ func (c *cli) batch(file string) ([]registry.Spec, error) {
 		if err != nil {
 			return nil, usage(fmt.Errorf("--batch: %w", err))
 		}
-		defer f.Close() //nolint:errcheck // it was only read
+		defer f.Close()
 		in = f
 	}
 	var specs []registry.Spec

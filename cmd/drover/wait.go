@@ -72,6 +72,7 @@ func endError(p registry.Process) error {
 		return nil
 	case registry.StatusCancelled:
 		why = p.OutcomeReason // what its handler said when it was cancelled is no news
+	default:
 	}
 	return &exitError{code: exitFailed, err: fmt.Errorf("process %s %s: %s", p.ID, p.Status, orElse(why, "no reason was given"))}
 }

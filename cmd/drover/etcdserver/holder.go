@@ -61,7 +61,7 @@ func Living(dir string) (endpoints []string, holder Holder, ok bool, err error) 
 		// Either the new holder has not written yet, and this is its killed
 		// predecessor's record, or it lives in another PID namespace. Only the
 		// former changes.
-		time.Sleep(rereadAfter)
+		<-time.After(rereadAfter)
 		holder = readHolder(path)
 	}
 	if holder.State == "" {

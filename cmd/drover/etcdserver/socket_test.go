@@ -125,7 +125,7 @@ func TestSocketDirIsOnRecordBeforeItExists(t *testing.T) {
 	if err := s.openSocketDir(); err != nil {
 		t.Fatal(err)
 	}
-	defer removeSocketDir(s.socketDir)
+	defer removeSocketDir(s.socketDir) //nolint:errcheck // a temporary directory
 	if h := readHolder(d.lock.Name()); h.SocketDir != s.socketDir || h.State != Starting {
 		t.Errorf("on record is %+v, want %s, starting", h, s.socketDir)
 	}
@@ -140,7 +140,7 @@ func TestSocketDirIsOnRecordBeforeItExists(t *testing.T) {
 	if err != nil || made != announced {
 		t.Errorf("made %q, %v, announced %q", made, err, announced)
 	}
-	defer removeSocketDir(made)
+	defer removeSocketDir(made) //nolint:errcheck // a temporary directory
 }
 
 func TestSocketDirIsRemovedWithItsSocketsOnly(t *testing.T) {

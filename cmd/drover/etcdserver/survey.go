@@ -32,7 +32,7 @@ func (d *dataDir) survey() error {
 	case !member && logged:
 		committed, err := hasCommitted(d.log())
 		if err != nil || committed {
-			return nil // etcd repairs it, or says what is wrong
+			return nil //nolint:nilerr // etcd repairs it, or says what is wrong
 		}
 		return os.RemoveAll(d.etcd())
 	}
