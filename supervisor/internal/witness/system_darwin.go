@@ -42,7 +42,7 @@ func WaitEnded(pid int) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(queue)
+	defer func() { _ = unix.Close(queue) }()
 	unix.CloseOnExec(queue)
 	var change unix.Kevent_t
 	unix.SetKevent(&change, pid, unix.EVFILT_PROC, unix.EV_ADD|unix.EV_ONESHOT)

@@ -23,7 +23,8 @@ type dialog struct {
 	lines *bufio.Scanner
 }
 
-func startDialog(t *testing.T) *dialog {
+// startDialog starts the witness with these descriptors behind its socket: a pidfd of the node, or none.
+func startDialog(t *testing.T, pidfd ...*os.File) *dialog {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err != nil {
@@ -37,9 +38,9 @@ func startDialog(t *testing.T) *dialog {
 		t.Fatal(err)
 	}
 	d := &dialog{t: t, cmd: exec.Command(program), conn: ours, lines: bufio.NewScanner(ours)}
-	d.cmd.Args = Args(false)
+	d.cmd.Args = Args(len(pidfd) > 0)
 	d.cmd.Env = Environ()
-	d.cmd.ExtraFiles = []*os.File{theirs}
+	d.cmd.ExtraFiles = append([]*os.File{theirs}, pidfd...)
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
