@@ -15,11 +15,15 @@ import (
 // handler may complete in spite of it.
 //
 // [ErrNotFound] and [ErrEnded] are wrapped when there is nothing to cancel. A
-// second request on a running process changes nothing. At is set here.
+// second request on a running process changes nothing. At is set here; By and
+// Reason are cut at 2 KiB.
 func (r *Registry) Cancel(ctx context.Context, id string, q Request) (ended bool, err error) {
 	if err := CheckID(id); err != nil {
 		return false, err
 	}
+	// They end up in the row, which must stay small enough to be written: an
+	// end that etcd refuses would leave the process claimed.
+	q.By, q.Reason = cut(q.By), cut(q.Reason)
 	q.At = r.now()
 	nonce, err := newNonce()
 	if err != nil {

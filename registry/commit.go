@@ -17,8 +17,8 @@ type answer struct {
 }
 
 // commit is the one place that sends transitions. It returns once the answer
-// is definite, or with [ErrUnresolved] when ctx ended or the Registry was
-// closed first.
+// is definite, or with [ErrUnresolved] when ctx ended or the Registry, or its
+// client, was closed first.
 //
 // What is found proves; what is not found proves nothing: a request that was
 // not answered may still land. So it is sent again, unchanged, and what it
@@ -26,18 +26,25 @@ type answer struct {
 // copy that got through.
 func (r *Registry) commit(ctx context.Context, tr transition) (answer, error) {
 	pause := newPause()
+	var unanswered error
 	for {
 		a, err := r.send(ctx, tr)
-		if err == nil {
+		switch {
+		case err == nil:
 			return a, nil
-		}
-		if definite(err) {
+		case definite(err) && unanswered != nil:
+			// This copy was refused. That says nothing of the ones before.
+			return answer{}, unresolved(explain(err), unanswered)
+		case definite(err):
 			return answer{}, explain(err)
 		}
+		unanswered = err
 		select {
 		case <-ctx.Done():
 			return answer{}, unresolved(context.Cause(ctx), err)
 		case <-r.closed:
+			return answer{}, unresolved(ErrClosed, err)
+		case <-r.client.Ctx().Done(): // the client was closed before the Registry
 			return answer{}, unresolved(ErrClosed, err)
 		case <-time.After(pause.NextBackOff()):
 		}

@@ -113,7 +113,7 @@ func (t table) end(h holder, next row, e ending, nonce string) (transition, erro
 // hint for those who wait, and the request, which is answered. The caller
 // deletes the place.
 func (t table) asEnd(next row, e ending, nonce string) (ops []clientv3.Op, written row, err error) {
-	next.Outcome, next.Reason, next.Error = e.outcome, e.reason, cut(e.err)
+	next.Outcome, next.Reason, next.Error = e.outcome, cut(e.reason), cut(e.err)
 	next.FinishedAt = e.at
 	next.Due, next.What = time.Time{}, ""
 	apart := next.setOutput(e.output)

@@ -33,7 +33,7 @@ var (
 	// is safe for every method of Registry.
 	ErrUnresolved = errors.New("etcd did not answer, the outcome is unknown")
 
-	// ErrClosed: the Registry was closed.
+	// ErrClosed: the Registry was closed, or the client under it.
 	ErrClosed = errors.New("registry: closed")
 )
 

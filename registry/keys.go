@@ -2,6 +2,7 @@ package registry
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -51,8 +52,14 @@ func (k keys) pending(e Entry) string {
 func (k keys) timers() string { return k.root + "timer/" }
 
 func (k keys) timer(due time.Time, id, what string) string {
+	if due.After(latest) {
+		due = latest // else its nanoseconds would wrap, and it be due at once
+	}
 	return k.timers() + ordinal(due.UnixNano()) + "/" + escape.Replace(id) + "/" + what
 }
+
+// latest is the last time that keys can hold, in nanoseconds: in the year 2262.
+var latest = time.Unix(0, math.MaxInt64)
 
 // done is the hint that ids ended. The nonce keeps two batches that end in
 // the same nanosecond apart.

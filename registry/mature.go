@@ -8,16 +8,21 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
 )
 
 // horizon is how far ahead of now Mature looks for the next due time. It
 // bounds what etcd counts, however many processes wait for later.
 const horizon = 2 * time.Second
 
+// maturing is how many timers are matured at a time.
+const maturing = 16
+
 // Mature makes claimable what this node's clock calls due, at most limit of
 // it, and says how many it was. next is the earliest due time that it saw
-// beyond, within 2 s; zero if there is none. A timer that can't be matured is
-// passed over and reported in err; the others are matured all the same.
+// beyond, within 2 s; zero if there is none. A timer that drover did not write
+// is passed over: errors of that kind are a [*CorruptError] each, joined, and
+// the others are matured all the same.
 func (r *Registry) Mature(ctx context.Context, limit int) (matured int, next time.Time, err error) {
 	now := r.options.Now()
 	resp, err := r.read(ctx, clientv3.OpGet(r.keys.timers(),
@@ -25,25 +30,32 @@ func (r *Registry) Mature(ctx context.Context, limit int) (matured int, next tim
 	if err != nil {
 		return 0, time.Time{}, fmt.Errorf("list timers: %w", err)
 	}
-	var failed []error
-	for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
+	timers := resp.Responses[0].GetResponseRange().Kvs
+	done, failed := make([]bool, len(timers)), make([]error, len(timers))
+	var sending errgroup.Group
+	sending.SetLimit(maturing)
+	for i, kv := range timers {
 		due, _, _, ok := r.keys.parseTimer(string(kv.Key))
 		if !ok {
-			failed = append(failed, &CorruptError{Key: string(kv.Key), Why: errForeign})
+			failed[i] = &CorruptError{Key: string(kv.Key), Why: errForeign}
 			continue
 		}
 		if due.After(now) {
-			return matured, due, errors.Join(failed...)
+			next = due
+			break
 		}
-		done, err := r.matureOne(ctx, kv)
-		if err != nil {
-			failed = append(failed, err)
-		}
-		if done {
+		sending.Go(func() error {
+			done[i], failed[i] = r.matureOne(ctx, kv)
+			return nil
+		})
+	}
+	_ = sending.Wait() // matureOne's errors are kept by timer
+	for _, ok := range done {
+		if ok {
 			matured++
 		}
 	}
-	return matured, time.Time{}, errors.Join(failed...)
+	return matured, next, errors.Join(failed...)
 }
 
 func (r *Registry) matureOne(ctx context.Context, timer *mvccpb.KeyValue) (bool, error) {

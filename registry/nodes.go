@@ -118,8 +118,9 @@ func (r *Registry) endDetached(ctx context.Context, n Node) error {
 	return err
 }
 
-// EndDeadSessions asks the kernel about the nodes that were on this host, and
-// ends the sessions of those that are gone, with their witnesses. dying says
+// EndDeadSessions ends sessions that are over but whose keys stand: those that
+// somebody detached from their leases, and, as the kernel knows, those of nodes
+// on this host that are gone, with their witnesses. dying says
 // that one is gone and its witness is not yet: ask again soon.
 func (r *Registry) EndDeadSessions(ctx context.Context) (ended int, dying bool, err error) {
 	all, err := r.roster(ctx)
@@ -128,6 +129,13 @@ func (r *Registry) EndDeadSessions(ctx context.Context) (ended int, dying bool, 
 	}
 	var failed []error
 	for _, n := range all {
+		if n.created != 0 && !n.Alive {
+			// Nobody can adopt what it holds while its key stands.
+			if err := r.endDetached(ctx, n); err != nil {
+				failed = append(failed, err)
+			}
+			continue
+		}
 		if !n.Alive {
 			continue
 		}

@@ -56,6 +56,9 @@ func (r *Registry) Close() error {
 	return nil
 }
 
+// Now is the wall clock by which due times are judged, [Options].Now.
+func (r *Registry) Now() time.Time { return r.options.Now() }
+
 // now is the wall clock as it is written: UTC, and without Go's monotonic
 // reading, which would not survive being written and read back.
 func (r *Registry) now() time.Time { return r.options.Now().UTC().Round(0) }

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -76,6 +77,11 @@ func (r *Registry) commitHeld(ctx context.Context, c *Claim, tr transition) erro
 	a, err := r.commit(ctx, tr)
 	switch {
 	case err != nil:
+		if !errors.Is(err, ErrUnresolved) {
+			// Refused for good, such as without permission: nobody tries it
+			// again, so the claim is a stray, to be given back later.
+			c.Session.forget(c.nonce)
+		}
 		return fmt.Errorf("%s: %w", tr.name, err)
 	case a.applied:
 		c.Session.forget(c.nonce)

@@ -130,6 +130,9 @@ func (r *Registry) Leave(ctx context.Context, s *Session) error {
 // tells in words. Its claims are orphans from then on. A session that is over
 // already, or is another one by now, is left alone.
 func (r *Registry) EndSession(ctx context.Context, n Node, evidence string) error {
+	if n.created == 0 {
+		return nil // it had none when it was read: its node may be forgotten by now
+	}
 	tr, err := r.table.endSession(n, evidence, r.now())
 	if err != nil {
 		return err

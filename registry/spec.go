@@ -114,8 +114,8 @@ func (s Spec) Validate() error {
 	if s.Backoff < 0 {
 		check(fmt.Errorf("%w: backoff %s is negative", ErrInvalid, s.Backoff))
 	}
-	if !s.DueAt.IsZero() && s.DueAt.UnixNano() < 0 {
-		check(fmt.Errorf("%w: due at %s, before 1970", ErrInvalid, s.DueAt))
+	if !s.DueAt.IsZero() && (s.DueAt.Before(time.Unix(0, 0)) || s.DueAt.After(latest)) {
+		check(fmt.Errorf("%w: due at %s, which is not between 1970 and 2262", ErrInvalid, s.DueAt))
 	}
 	if len(s.Input) > 0 && !json.Valid(s.Input) {
 		check(fmt.Errorf("%w: the input is not JSON", ErrInvalid))
@@ -173,7 +173,8 @@ func encodeSpec(s Spec, maxInput int) (encodedSpec, error) {
 	if s.Priority != nil {
 		e.spec.Priority = *s.Priority
 	}
-	return e, e.seal()
+	err = e.seal() // before e is read
+	return e, err
 }
 
 // seal hashes the spec with its input, then moves a large input out of it.

@@ -3,8 +3,10 @@ package registry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
@@ -12,28 +14,39 @@ import (
 
 // Wait returns the process once it has ended; at once if it has. It is woken
 // by a watch, which all waiters of this Registry share. An unknown id is an
-// error that wraps [ErrNotFound]. When ctx ends first, the error is its cause.
+// error that wraps [ErrNotFound]. While etcd can't be reached it waits for that
+// as well. When ctx ends first, the error wraps its cause, and [ErrUnavailable]
+// if that was why.
 func (r *Registry) Wait(ctx context.Context, id string) (Process, error) {
 	if err := CheckID(id); err != nil {
 		return Process{}, err
 	}
 	woken, leave := r.waiting.join(id)
 	defer leave()
+	pause := newPause()
 	for {
 		// Joined before the read: an end after the read wakes us.
 		p, err := r.Get(ctx, id)
-		if err != nil && context.Cause(ctx) != nil {
-			return Process{}, fmt.Errorf("wait for %s: %w", id, context.Cause(ctx))
-		}
-		if err != nil || p.Ended() {
-			return p, err
+		var again <-chan time.Time
+		switch {
+		case err == nil && p.Ended():
+			return p, nil
+		case errors.Is(err, ErrUnavailable):
+			again = time.After(pause.NextBackOff())
+		case err != nil && ctx.Err() == nil:
+			return Process{}, err
+		default:
+			pause.Reset()
 		}
 		select {
 		case <-ctx.Done():
-			return Process{}, fmt.Errorf("wait for %s: %w", id, context.Cause(ctx))
+			return Process{}, fmt.Errorf("wait for %s: %w", id, errors.Join(context.Cause(ctx), err))
 		case <-r.closed:
 			return Process{}, fmt.Errorf("wait for %s: %w", id, ErrClosed)
+		case <-r.client.Ctx().Done(): // the client was closed before the Registry
+			return Process{}, fmt.Errorf("wait for %s: %w", id, ErrClosed)
 		case <-woken:
+		case <-again:
 		}
 	}
 }

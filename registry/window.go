@@ -30,9 +30,7 @@ const (
 // and priority a lane, read from a floor below which nothing was left. It is
 // safe for use by several goroutines.
 type Window struct {
-	r      *Registry
-	queues []string
-	kinds  []string
+	r *Registry
 
 	mu    sync.Mutex
 	lanes []*lane
@@ -46,14 +44,20 @@ type lane struct {
 	// beyond the last key if there was none. etcd walks deleted keys until
 	// they are compacted, 100,000 of them in 11 ms and more.
 	floor string
-	count int64         // keys from the floor on, as last counted
-	width time.Duration // of the bounded range, while count is large
+	count int64 // keys from the floor on, as last counted by an open range
+	// foreign are keys of the last list that drover did not write.
+	foreign int
+	width   time.Duration // of the bounded range, while count is large
+	// lowered is the smallest floor that was asked for, by Lower or Reset,
+	// since the list that is on was sent; "" if none was. What that list finds
+	// is older than that.
+	lowered string
 }
 
 // Window makes the window of a node that serves these queues and knows these
 // kinds. Kinds that it does not know cost it nothing: they are not read.
 func (r *Registry) Window(queues, kinds []string) *Window {
-	w := &Window{r: r, queues: queues, kinds: kinds}
+	w := &Window{r: r}
 	for _, queue := range queues {
 		for _, kind := range kinds {
 			for priority := range lowestPriority + 1 {
@@ -72,7 +76,7 @@ func (w *Window) Reset() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, l := range w.lanes {
-		l.floor, l.count, l.width = l.prefix, 0, firstWidth
+		l.floor, l.lowered, l.count, l.width = l.prefix, l.prefix, 0, firstWidth
 	}
 }
 
@@ -86,6 +90,9 @@ func (w *Window) Lower(e Entry) {
 	for _, l := range w.lanes {
 		if l.prefix == prefix {
 			l.floor = min(l.floor, key)
+			if l.lowered == "" || key < l.lowered {
+				l.lowered = key
+			}
 		}
 	}
 }
@@ -101,7 +108,7 @@ func (w *Window) List(ctx context.Context, limit int) (entries []Entry, more boo
 	w.mu.Lock()
 	lanes := slices.Clone(w.lanes)
 	w.mu.Unlock()
-	for batch := range slices.Chunk(lanes, maxOps-len(w.queues)) {
+	for batch := range slices.Chunk(lanes, maxOps/2) { // the other half is for their queues
 		found, bad, err := w.listLanes(ctx, batch, limit)
 		if err != nil {
 			return nil, false, fmt.Errorf("list what is pending: %w", err)
@@ -122,20 +129,22 @@ func (w *Window) List(ctx context.Context, limit int) (entries []Entry, more boo
 // found.
 func (w *Window) listLanes(ctx context.Context, lanes []*lane, limit int) (entries []Entry, corrupt []error, err error) {
 	for turn := 0; len(lanes) > 0; turn++ {
-		ops := make([]clientv3.Op, 0, len(lanes)+len(w.queues))
+		ops := make([]clientv3.Op, 0, 2*len(lanes))
 		w.mu.Lock()
 		for _, l := range lanes {
+			l.lowered = ""
 			ops = append(ops, l.read(w.r.keys, limit, turn < widenings))
 		}
 		w.mu.Unlock()
-		for _, queue := range w.queues {
+		queues := queuesOf(lanes)
+		for _, queue := range queues {
 			ops = append(ops, get(w.r.keys.queue(queue)))
 		}
 		resp, err := w.r.read(ctx, ops...)
 		if err != nil {
 			return nil, nil, err
 		}
-		gates := w.gates(newView(resp.Responses[len(lanes):]))
+		gates := w.gates(queues, newView(resp.Responses[len(lanes):]))
 		var again []*lane
 		for i, l := range lanes {
 			found := resp.Responses[i].GetResponseRange()
@@ -143,7 +152,7 @@ func (w *Window) listLanes(ctx context.Context, lanes []*lane, limit int) (entri
 				again = append(again, l)
 				continue
 			}
-			some, bad := w.take(l, found, gates[l.queue])
+			some, bad := w.take(l, ops[i], found, gates[l.queue])
 			entries, corrupt = append(entries, some...), append(corrupt, bad...)
 		}
 		lanes = again
@@ -157,9 +166,18 @@ type gate struct {
 	paused   bool
 }
 
-func (w *Window) gates(v view) map[string]gate {
+// queuesOf names each queue once; lanes of one queue stand together.
+func queuesOf(lanes []*lane) []string {
+	queues := make([]string, len(lanes))
+	for i, l := range lanes {
+		queues[i] = l.queue
+	}
+	return slices.Compact(queues)
+}
+
+func (w *Window) gates(queues []string, v view) map[string]gate {
 	gates := map[string]gate{}
-	for _, queue := range w.queues {
+	for _, queue := range queues {
 		kv := v[w.r.keys.queue(queue)]
 		if kv == nil {
 			continue
@@ -181,23 +199,25 @@ func (l *lane) read(k keys, limit int, bounded bool) clientv3.Op {
 	if e, ok := k.parsePending(l.floor); ok && bounded && l.count > smallCount {
 		end = min(end, l.prefix+ordinal(e.Seq+int64(l.width)))
 	}
-	// One more than asked for shows that there is more.
-	return clientv3.OpGet(l.floor, clientv3.WithRange(end), clientv3.WithLimit(int64(limit)+1))
+	// One more than asked for shows that there is more. Keys that are passed
+	// over must not take the place of others.
+	return clientv3.OpGet(l.floor, clientv3.WithRange(end), clientv3.WithLimit(int64(limit+1+l.foreign)))
 }
 
-// tooNarrow widens a lane whose bounded range held less than was asked for.
+// tooNarrow widens a lane whose bounded range held less than was asked for,
+// which is one more than the limit.
 func (w *Window) tooNarrow(l *lane, op clientv3.Op, found *etcdserverpb.RangeResponse, limit int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	bounded := string(op.RangeBytes()) != upTo(l.prefix)
-	if !bounded || len(found.Kvs) >= limit {
+	if !bounded || len(found.Kvs) > limit {
 		return false
 	}
 	l.width *= widening
 	return true
 }
 
-func (w *Window) take(l *lane, found *etcdserverpb.RangeResponse, g gate) (entries []Entry, corrupt []error) {
+func (w *Window) take(l *lane, op clientv3.Op, found *etcdserverpb.RangeResponse, g gate) (entries []Entry, corrupt []error) {
 	if g.paused {
 		return nil, nil // its floor stays: what waits there is to be found when it is resumed
 	}
@@ -212,17 +232,24 @@ func (w *Window) take(l *lane, found *etcdserverpb.RangeResponse, g gate) (entri
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.learn(l, found)
+	l.learn(op, found)
+	l.foreign = len(corrupt)
 	return entries, corrupt
 }
 
-// learn moves the floor to the first key that was found. An empty lane keeps
-// its floor: the keys that were there are deleted, and new ones come after.
-func (w *Window) learn(l *lane, found *etcdserverpb.RangeResponse) {
+// learn moves the floor to the first key that was found, unless a smaller one
+// was heard of meanwhile. An empty lane keeps its floor: the keys that were
+// there are deleted, and new ones come after.
+func (l *lane) learn(op clientv3.Op, found *etcdserverpb.RangeResponse) {
 	if len(found.Kvs) > 0 {
 		l.floor = string(found.Kvs[0].Key)
+		if l.lowered != "" {
+			l.floor = min(l.floor, l.lowered)
+		}
 	}
-	l.count = found.Count
+	if string(op.RangeBytes()) == upTo(l.prefix) {
+		l.count = found.Count // a bounded range counts only what is inside
+	}
 	if l.count > smallCount {
 		l.width = max(l.width/2, time.Millisecond)
 	}

@@ -26,8 +26,10 @@ const (
 	// rounds is how often a drive lists again because others were faster. It
 	// is bounded so that a crowd can't keep a drive for ever.
 	rounds = 4
-	// orphanLimit is how many orphans one drive takes over or puts back.
-	orphanLimit = 1000
+	// claimGrace is how long a claim that was sent is waited for when its drive
+	// has ended. One that is given up is likely to land all the same, as a
+	// stray; of a node that stops, as an orphan, which counts as a lost attempt.
+	claimGrace = 2 * time.Second
 )
 
 // ErrNoSession says that the node has no session, or one that can't be shown
@@ -55,7 +57,7 @@ func (r *Runner) Drive(ctx context.Context, reason Reason) (Drove, error) {
 		failed = append(failed, r.lookAround(ctx, s, everything, &d))
 	}
 	matured, next, err := r.registry.Mature(ctx, matureLimit)
-	r.report("a timer can't be matured", err)
+	failed = append(failed, r.report("timers", err))
 	d.note(next)
 	if matured == matureLimit {
 		d.note(time.Now())
@@ -118,124 +120,91 @@ func (r *Runner) claimPending(ctx context.Context, s *registry.Session, d *Drove
 			return nil
 		}
 		entries, more, err := r.window.List(ctx, free+r.unfitNow())
-		if err != nil && entries == nil {
+		if err = r.report("pending", err); err != nil {
 			return err
 		}
-		r.report("what is pending can't be read", err)
 		entries = r.fit(entries)
 		if len(entries) > free {
 			entries, more = entries[:free], true
 		}
-		won := r.claimAll(ctx, s, entries)
+		won, err := r.claimAll(ctx, s, entries)
 		d.Claimed += won
+		if err != nil {
+			return err // not at once again: it would fail again
+		}
 		if won == len(entries) {
 			d.Starved = more
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 		// Somebody else was faster with some: there may be others behind.
 	}
 	d.note(time.Now()) // soon, but let others have their turn
-	return ctx.Err()
+	return context.Cause(ctx)
 }
 
 // claimAll claims entries side by side and hands each to a slot as it comes.
-func (r *Runner) claimAll(ctx context.Context, s *registry.Session, entries []registry.Entry) (won int) {
-	got := make([]bool, len(entries))
+// That others were faster is no error.
+func (r *Runner) claimAll(ctx context.Context, s *registry.Session, entries []registry.Entry) (won int, err error) {
+	got, failed := make([]bool, len(entries)), make([]error, len(entries))
 	var g errgroup.Group
 	g.SetLimit(inFlight)
 	for i, e := range entries {
 		g.Go(func() error {
-			got[i] = r.claimOne(ctx, s, e)
+			got[i], failed[i] = r.claimOne(ctx, s, e)
 			return nil
 		})
 	}
-	_ = g.Wait() // claimOne keeps its errors
-	for _, ok := range got {
-		if ok {
-			won++
-		}
-	}
-	return won
+	_ = g.Wait() // one's error is not the others'
+	return count(got), errors.Join(failed...)
 }
 
-func (r *Runner) claimOne(ctx context.Context, s *registry.Session, e registry.Entry) bool {
+func count(all []bool) (n int) {
+	for _, is := range all {
+		if is {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *Runner) claimOne(ctx context.Context, s *registry.Session, e registry.Entry) (won bool, err error) {
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
+	ctx, cancel := outlive(ctx, claimGrace)
+	defer cancel()
 	c, err := r.registry.Claim(ctx, s, e)
-	var corrupt *registry.CorruptError
 	switch {
 	case err == nil:
 		r.slots.Hand(c)
-		return true
+		return true, nil
 	case errors.Is(err, registry.ErrNotClaimable):
-	case errors.As(err, &corrupt):
+		return false, nil
+	}
+	if _, corrupt := errors.AsType[*registry.CorruptError](err); corrupt {
 		if r.setUnfit(e) {
 			r.log.Error("a process can't be run, it is left as it is", zap.String("process", e.ID), zap.Error(err))
 		}
-	default:
-		r.log.Warn("a claim failed", zap.String("process", e.ID), zap.String("kind", e.Kind), zap.Error(err))
+		return false, nil
 	}
-	return false
+	return false, err
 }
 
-// adoptOrphans takes over what this node has slots for and knows; the rest it
-// puts back into the queue, for whoever can run it.
-func (r *Runner) adoptOrphans(ctx context.Context, s *registry.Session, d *Drove) error {
-	orphans, err := r.registry.Orphans(ctx, orphanLimit)
-	if err != nil && orphans == nil {
-		return err
-	}
-	r.report("an orphan can't be read", err)
-	if len(orphans) == orphanLimit {
-		r.orphans.Store(true)
-		d.note(time.Now())
-	}
-	var g errgroup.Group
-	g.SetLimit(inFlight)
-	free := r.slots.Free()
-	adopted := make([]bool, len(orphans))
-	for i, o := range orphans {
-		run := r.serves(o) && free > 0
-		if run {
-			free--
+// outlive returns a context that ends, with the same cause, that much later
+// than ctx does.
+func outlive(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+	later, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(grace)
+		defer timer.Stop()
+		select {
+		case <-later.Done():
+		case <-timer.C:
+			cancel(context.Cause(ctx))
 		}
-		g.Go(func() error {
-			adopted[i] = r.adoptOne(ctx, s, o, run)
-			return nil
-		})
-	}
-	_ = g.Wait() // adoptOne keeps its errors
-	for _, ok := range adopted {
-		if ok {
-			d.Claimed++
-		}
-	}
-	return ctx.Err()
-}
-
-func (r *Runner) serves(o registry.Orphan) bool {
-	_, known := r.mux.handler(o.Kind)
-	return known && r.queues[o.Queue]
-}
-
-func (r *Runner) adoptOne(ctx context.Context, s *registry.Session, o registry.Orphan, run bool) bool {
-	c, err := r.registry.Adopt(ctx, s, o, run)
-	switch {
-	case errors.Is(err, registry.ErrNotClaimable):
-		return false
-	case err != nil:
-		r.log.Warn("an orphan can't be taken over", zap.String("process", o.ID), zap.Error(err))
-		return false
-	case c == nil:
-		return false
-	}
-	r.log.Info("adopted", zap.String("process", c.ID), zap.String("kind", c.Kind),
-		zap.Int("attempt", c.Attempt), zap.Int64("fence", c.Fence))
-	r.slots.Hand(c)
-	return true
-}
-
-// report logs what concerns single keys and does not end a drive.
-func (r *Runner) report(what string, err error) {
-	if err != nil {
-		r.log.Warn(what, zap.Error(err))
+	})
+	return later, func() {
+		stop()
+		cancel(nil)
 	}
 }

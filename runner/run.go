@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"runtime/debug"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -34,10 +33,22 @@ func (r *Runner) Run(ctx context.Context, c *registry.Claim) Report {
 		zap.Int("attempt", c.Attempt), zap.Int64("fence", c.Fence))
 	v := r.attempt(ctx, c, log)
 	outcome, err := r.write(ctx, c, v)
+	if err != nil && refused(err) {
+		log.Error("etcd refused the end of an attempt, the process fails", zap.Error(err))
+		outcome, err = r.write(ctx, c, verdict{kind: verdictFail, reason: reasonRefused, err: err.Error()})
+	}
 	if err != nil {
 		log.Warn("the end of an attempt is not recorded", zap.Error(err))
 	}
 	return Report{ID: c.ID, Outcome: outcome, Err: err}
+}
+
+// refused says that etcd will not take what was to be written, now or later,
+// as when it is larger than etcd's own limit. Left alone, the process would
+// stay claimed; given back, it would come to the same again and again.
+func refused(err error) bool {
+	return !errors.Is(err, registry.ErrClaimLost) && !errors.Is(err, registry.ErrUnresolved) &&
+		!errors.Is(err, registry.ErrDenied) && !errors.Is(err, ErrLeaseLost)
 }
 
 // Release gives back a claim that was not run.
@@ -65,11 +76,24 @@ func (r *Runner) attempt(ctx context.Context, c *registry.Claim, log *zap.Logger
 		// frozen node wakes up here before any timer of its own fires.
 		cause = ErrLeaseLost
 	}
+	return r.judge(cause, result, err, counters{errors: c.Errors(), maxAttempts: c.MaxAttempts(), backoff: c.Backoff()}, log)
+}
+
+// judge makes the verdict. It runs code of the handler's once more, which may
+// panic as the handler itself may: MarshalJSON of its output, and Error of
+// what it returned, such as a nil pointer in an error.
+func (r *Runner) judge(cause error, result any, err error, facts counters, log *zap.Logger) (v verdict) {
+	defer func() {
+		if value := recover(); value != nil {
+			panicked := &PanicError{Value: value, Stack: debug.Stack()}
+			log.Error("what a handler returned panicked", zap.Any("panic", value), zap.ByteString("stack", panicked.Stack))
+			v = decide(cause, panicked, nil, facts, random())
+		}
+	}()
 	if panicked, ok := errors.AsType[*PanicError](err); ok {
 		log.Error("a handler panicked", zap.Any("panic", panicked.Value), zap.ByteString("stack", panicked.Stack))
 	}
 	output, err := encodeOutput(result, err)
-	facts := counters{errors: c.Errors(), maxAttempts: c.MaxAttempts(), backoff: c.Backoff()}
 	return decide(cause, err, output, facts, random())
 }
 
@@ -131,7 +155,7 @@ func (r *Runner) write(ctx context.Context, c *registry.Claim, v verdict) (regis
 		case <-finished:
 		}
 	}()
-	due := time.Now().Add(v.delay)
+	due := r.registry.Now().Add(v.delay)
 	switch v.kind {
 	case verdictComplete:
 		return r.complete(ctx, c, v.output)

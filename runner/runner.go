@@ -63,6 +63,7 @@ type Runner struct {
 	mu       sync.Mutex
 	lookedAt time.Time // when a drive last looked at everything
 	unfit    map[unfitEntry]time.Time
+	reported map[string]string // what was last said of foreign keys, by where
 }
 
 // New makes the Runner of a node. It claims the kinds that the Mux knows now.
@@ -75,7 +76,7 @@ func New(o Options) (*Runner, error) {
 	}
 	r := &Runner{
 		registry: o.Registry, mux: o.Mux, slots: o.Slots, session: o.Session,
-		log: o.Logger.Named("runner"), queues: map[string]bool{}, unfit: map[unfitEntry]time.Time{},
+		log: o.Logger.Named("runner"), queues: map[string]bool{}, unfit: map[unfitEntry]time.Time{}, reported: map[string]string{},
 		window: o.Registry.Window(o.Queues, o.Mux.Kinds()),
 	}
 	for _, queue := range o.Queues {

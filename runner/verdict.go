@@ -41,6 +41,7 @@ const (
 	reasonTooManyErrors = "too many errors"
 	reasonHandler       = "its handler said so"
 	reasonTooLarge      = "output too large"
+	reasonRefused       = "etcd refused its end"
 )
 
 // decide is the verdict on an attempt: cause is why its context was

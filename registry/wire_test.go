@@ -1,0 +1,113 @@
+package registry
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+
+	"github.com/drover-run/drover/lease/etcdtest"
+)
+
+// wire stands between a client and a real etcd, and does to transactions what
+// networks do: it loses answers, sends twice, and delivers late.
+type wire struct {
+	client *clientv3.Client
+
+	mu     sync.Mutex
+	acts   []act // for the next transactions, one each
+	writes []act // for the next that have conditions
+	server []func(*etcdserverpb.TxnRequest, *etcdserverpb.TxnResponse)
+}
+
+// act handles one transaction. send delivers it to etcd and fills the answer
+// in; it may be called any number of times.
+type act func(send func() error) error
+
+func newWire(t *testing.T) *wire {
+	t.Helper()
+	w := &wire{}
+	c, err := clientv3.New(clientv3.Config{
+		Endpoints: etcdtest.Client(t).Endpoints(), Logger: zap.NewNop(),
+		DialOptions: []grpc.DialOption{grpc.WithChainUnaryInterceptor(w.intercept)},
+	})
+	noErr(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	w.client = c
+	return w
+}
+
+func (w *wire) registry(t *testing.T) *Registry {
+	t.Helper()
+	return registryOn(t, w.client, Options{})
+}
+
+// next says how the next transactions fare, one act each.
+func (w *wire) next(acts ...act) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.acts = append(w.acts, acts...)
+}
+
+// saw calls f with every transaction that was answered.
+func (w *wire) saw(f func(*etcdserverpb.TxnRequest, *etcdserverpb.TxnResponse)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.server = append(w.server, f)
+}
+
+func (w *wire) intercept(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn,
+	invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
+) error {
+	txn, is := req.(*etcdserverpb.TxnRequest)
+	if !is {
+		return invoke(ctx, method, req, reply, conn, opts...)
+	}
+	send := func() error {
+		// A copy that is late outlives the request that it is a copy of.
+		return invoke(context.WithoutCancel(ctx), method, req, reply, conn, opts...)
+	}
+	err := w.take(len(txn.Compare) > 0)(send)
+	w.mu.Lock()
+	watching := w.server
+	w.mu.Unlock()
+	for _, f := range watching {
+		if err == nil {
+			f(txn, reply.(*etcdserverpb.TxnResponse))
+		}
+	}
+	return err
+}
+
+func (w *wire) take(write bool) act {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	from := &w.acts
+	if len(*from) == 0 && write {
+		from = &w.writes
+	}
+	if len(*from) == 0 {
+		return func(send func() error) error { return send() }
+	}
+	a := (*from)[0]
+	*from = (*from)[1:]
+	return a
+}
+
+// nextWrites says how the next transitions fare, one act each.
+func (w *wire) nextWrites(acts ...act) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writes = append(w.writes, acts...)
+}
+
+// left is how many acts have not been played.
+func (w *wire) left() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.acts) + len(w.writes)
+}
