@@ -1,6 +1,8 @@
 package actors
 
 import (
+	"slices"
+
 	"github.com/asynkron/protoactor-go/actor"
 	"go.uber.org/zap"
 )
@@ -12,12 +14,18 @@ import (
 // Its supervisor is to resume it when it fails: a restart would stop every
 // slot.
 func (s *Slots) Props() *actor.Props {
-	return actor.PropsFromProducer(func() actor.Actor { return &attemptsActor{slots: s} }, guarded(s.log))
+	return actor.PropsFromProducer(func() actor.Actor {
+		return &attemptsActor{slots: s, live: map[string]*attempt{}}
+	}, guarded(s.log))
 }
 
 type attemptsActor struct {
 	slots *Slots
-	idle  []*actor.PID
+	// live are the slots that this actor has, by id, with the attempt that
+	// each was given last. A word of another slot is that of one which has
+	// ended, or of an earlier actor's: what it was given would never begin.
+	live map[string]*attempt
+	idle []*actor.PID
 }
 
 // Receive implements actor.Actor.
@@ -29,10 +37,16 @@ func (a *attemptsActor) Receive(c actor.Context) {
 	case handed:
 		a.assign(c)
 	case vacated:
-		a.idle = append(a.idle, actor.NewPID(c.Self().Address, m.slot))
+		if _, ok := a.live[m.slot]; ok {
+			a.idle = append(a.idle, actor.NewPID(c.Self().Address, m.slot))
+		}
 	case *actor.Terminated:
-		a.forget(m.Who)
+		a.forget(m.Who.Id)
 		a.assign(c) // what it was given may have been put back
+	case *actor.Stopped:
+		for slot := range a.live {
+			a.forget(slot) // for the next actor
+		}
 	}
 }
 
@@ -42,7 +56,9 @@ func (a *attemptsActor) assign(c actor.Context) {
 		if next == nil {
 			return
 		}
-		c.Send(a.slot(c), enter{next})
+		slot := a.slot(c)
+		a.live[slot.Id] = next
+		c.Send(slot, enter{next})
 	}
 }
 
@@ -55,22 +71,20 @@ func (a *attemptsActor) slot(c actor.Context) *actor.PID {
 	return c.Spawn(slotProps(a.slots, c.Self().Id))
 }
 
-func (a *attemptsActor) forget(slot *actor.PID) {
-	for i, pid := range a.idle {
-		if pid.Id == slot.Id {
-			a.idle = append(a.idle[:i], a.idle[i+1:]...)
-			return
-		}
+// forget is for a slot that has ended. An attempt that it was given and did
+// not begin waits for another one.
+func (a *attemptsActor) forget(slot string) {
+	if given := a.live[slot]; given != nil {
+		a.slots.putBack(given)
 	}
+	delete(a.live, slot)
+	a.idle = slices.DeleteFunc(a.idle, func(pid *actor.PID) bool { return pid.Id == slot })
 }
 
 // HandleFailure implements actor.SupervisorStrategy for the slots: one that
 // fails is stopped, which does nothing to the attempt that runs in it.
 func (a *attemptsActor) HandleFailure(_ *actor.ActorSystem, me actor.Supervisor, slot *actor.PID,
-	_ *actor.RestartStatistics, reason, message any) {
+	_ *actor.RestartStatistics, reason, _ any) {
 	a.slots.log.Error("a slot failed", zap.Stringer("actor", slot), zap.Any("reason", reason))
-	if m, ok := actor.UnwrapEnvelopeMessage(message).(enter); ok {
-		a.slots.putBack(m.attempt)
-	}
 	me.StopChildren(slot)
 }

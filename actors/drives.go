@@ -41,9 +41,6 @@ type Drives struct {
 	// first.
 	startup atomic.Bool
 	begun   atomic.Bool
-	// ticked: a tick is on its way, so that none pile up while the actor
-	// waits to be restarted.
-	ticked atomic.Bool
 	// starved: something claimable waits for a slot.
 	starved atomic.Bool
 
@@ -59,7 +56,7 @@ type Drives struct {
 // NewDrives makes the state of a RunnerActor.
 func NewDrives(o DrivesOptions) *Drives {
 	d := &Drives{handle: o.Handle, bell: o.Poker.bell, log: orNop(o.Logger).Named("drive")}
-	d.ticker = ticker{interval: o.Poll, fire: d.tick}
+	d.ticker = ticker{interval: o.Poll, fire: func(turn int) { d.send(tick{turn}) }}
 	d.failures.log = d.log
 	return d
 }
@@ -122,12 +119,6 @@ func (d *Drives) send(message any) {
 	}
 }
 
-func (d *Drives) tick() {
-	if d.ticked.CompareAndSwap(false, true) {
-		d.send(tick{})
-	}
-}
-
 // drive begins a drive unless one is on. The reason is "startup" if there has
 // been none, whatever it was begun for.
 func (d *Drives) drive(reason runner.Reason) {
@@ -173,7 +164,6 @@ func (d *Drives) pass(ctx context.Context, reason runner.Reason) *Drove {
 	// Before the drive asks how many slots are free: one that becomes free
 	// later must poke.
 	d.starved.Store(true)
-	d.ticker.driveBegins()
 	var result runner.Drove
 	var err error
 	if panicked := recovered(func() { result, err = d.handle.ClaimAndRunPending(ctx, reason) }); panicked != nil {

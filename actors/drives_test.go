@@ -372,7 +372,7 @@ func TestDriveWhenSomethingIsDue(t *testing.T) {
 		}})
 		b.drives.Due(begun.Add(200 * time.Millisecond))
 		time.Sleep(250 * time.Millisecond)
-		// The second time is forgotten: the drive before it read the timers.
+		// The second is for the drive at the first to find.
 		b.want(t, 1, made{"poll", 150 * time.Millisecond})
 		b.drives.Due(begun.Add(300 * time.Millisecond))
 		time.Sleep(time.Second)
@@ -475,10 +475,22 @@ func TestPokeMessageToStoppedRunnerIsAnswered(t *testing.T) {
 func TestTicksDoNotPileUpWhileRunnerPauses(t *testing.T) {
 	inBubble(t, func(t *testing.T, system *actor.ActorSystem) {
 		b := started(t, system, &handle{}, actor.WithReceiverMiddleware(panicsAt("fall over")),
-			actor.WithGuardian(restartsAfter(10*time.Second)))
+			actor.WithGuardian(restartsAfter(9900*time.Millisecond)))
 		system.Root.Send(b.pid, "fall over")
-		time.Sleep(10100 * time.Millisecond)
-		b.want(t, 1, made{"poll", 10 * time.Second})
+		time.Sleep(10 * time.Second)
+		b.want(t, 1, made{"poll", 9900 * time.Millisecond})
+	})
+}
+
+func TestTicksGoOnAfterOneThatWasLost(t *testing.T) {
+	inBubble(t, func(t *testing.T, system *actor.ActorSystem) {
+		b := started(t, system, &handle{})
+		system.Root.Stop(b.pid)
+		time.Sleep(time.Second) // ticks are sent to nobody
+		b.want(t, 1)
+		spawn(t, system, "runner", b.drives.Props())
+		time.Sleep(500 * time.Millisecond)
+		b.want(t, 1, made{"poll", 1200 * time.Millisecond})
 	})
 }
 

@@ -42,7 +42,7 @@ type NodeEnded struct {
 // a log.
 type (
 	wake     struct{}                   // to a runner: something is owed
-	tick     struct{}                   // to a runner: the ticker's
+	tick     struct{ turn int }         // to a runner: the ticker's
 	drove    struct{}                   // to a runner: a drive has ended
 	handed   struct{}                   // to attempts: a claim waits for a slot
 	enter    struct{ attempt *attempt } // to a slot

@@ -21,7 +21,7 @@ type runnerActor struct{ drives *Drives }
 
 // Receive implements actor.Actor.
 func (a *runnerActor) Receive(c actor.Context) {
-	switch c.Message().(type) {
+	switch m := c.Message().(type) {
 	case *actor.Started:
 		a.drives.arrive(c)
 		a.driveIfOwed()
@@ -34,8 +34,9 @@ func (a *runnerActor) Receive(c actor.Context) {
 	case wake, drove:
 		a.driveIfOwed()
 	case tick:
-		a.drives.ticked.Store(false)
-		a.drives.drive(runner.Poll)
+		if a.drives.ticker.current(m.turn) {
+			a.drives.drive(runner.Poll)
+		}
 	case Tick, *Tick:
 		a.drives.drive(runner.Poll)
 	}
@@ -47,12 +48,10 @@ func (a *runnerActor) driveIfOwed() {
 	}
 }
 
-// arrive makes this incarnation the one that is rung. A tick that the last one
-// was sent may be lost.
+// arrive makes this incarnation the one that is rung.
 func (d *Drives) arrive(c actor.Context) {
 	d.own = &residence{system: c.ActorSystem(), id: c.Self().Id}
 	d.bell.runner.Store(d.own)
-	d.ticked.Store(false)
 }
 
 // leave keeps pokes from being sent to nobody. The next life of the node may

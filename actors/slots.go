@@ -111,7 +111,7 @@ func (s *Slots) take() *attempt {
 	return a
 }
 
-// putBack is for an attempt whose slot actor failed before it was entered.
+// putBack is for an attempt whose slot actor ended before it was entered.
 func (s *Slots) putBack(a *attempt) {
 	if a.entered.Load() {
 		return

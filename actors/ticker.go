@@ -18,12 +18,13 @@ const minDelay = 5 * time.Millisecond
 // that drives take keeps nodes out of step.
 type ticker struct {
 	interval time.Duration
-	fire     func()
+	fire     func(turn int)
 
 	mu    sync.Mutex
 	timer *time.Timer // nil before start and after stop
 	next  time.Time   // the end of the interval
 	due   time.Time   // the earliest due time that is known; zero if none is
+	turn  int         // how many drives have ended
 }
 
 // start begins the first interval.
@@ -47,14 +48,28 @@ func (t *ticker) stop() {
 
 func (t *ticker) ring() {
 	t.mu.Lock()
-	if t.timer == nil { // stopped while we were on the way
+	now := time.Now()
+	// Stopped, or armed anew by the end of a drive, while we were on the way?
+	early := now.Before(t.next) && (t.due.IsZero() || now.Before(t.due))
+	if t.timer == nil || early {
+		t.arm()
 		t.mu.Unlock()
 		return
 	}
-	t.next, t.due = time.Now().Add(t.interval), time.Time{}
+	t.next, t.due = now.Add(t.interval), time.Time{}
 	t.arm()
+	turn := t.turn
 	t.mu.Unlock()
-	t.fire()
+	t.fire(turn)
+}
+
+// current says whether no drive has ended since the tick of this turn was
+// fired. Those that were fired during a drive are dropped, also when it has
+// ended before they are read, as are those that piled up while the actor paused.
+func (t *ticker) current(turn int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.turn == turn
 }
 
 // dueAt makes it fire when something is due, on the wall clock.
@@ -68,23 +83,16 @@ func (t *ticker) dueAt(due time.Time) {
 	t.arm()
 }
 
-// driveBegins forgets what is due, which the drive reads anew. What becomes
-// known from here on is kept.
-func (t *ticker) driveBegins() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.due = time.Time{}
-}
-
 // driveEnded begins a new interval.
 func (t *ticker) driveEnded() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.next = time.Now().Add(t.interval)
+	t.turn++
 	t.arm()
 }
 
-// arm needs mu.
+// arm needs mu. It does nothing after stop.
 func (t *ticker) arm() {
 	if t.timer == nil {
 		return
