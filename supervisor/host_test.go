@@ -131,7 +131,7 @@ func TestHostThatIsToldStopsItsNode(t *testing.T) {
 	if err := n.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	soon(t, "the host is told", func() bool { return h.terminated.Load() == 1 })
+	soon(t, "the host is told", func() bool { return h.terminated.Load() > 0 }) // as parent, and as watcher
 }
 
 // The host panics and is restarted, and spawns its node again: the same, or
@@ -186,6 +186,56 @@ func TestHostThatIsRestartedSpawnsItsNodeAgain(t *testing.T) {
 			}
 		})
 	}
+}
+
+// pair is a user's actor whose strategy restarts all of its children when one
+// of them fails: the node, and one that fails when it is told to.
+type pair struct {
+	node    *supervisor.Node
+	sibling atomic.Pointer[actor.PID]
+}
+
+func (p *pair) Receive(c actor.Context) {
+	if _, ok := c.Message().(*actor.Started); !ok {
+		return
+	}
+	c.Spawn(p.node.Props())
+	p.sibling.Store(c.Spawn(actor.PropsFromFunc(func(c actor.Context) {
+		if fault, ok := c.Message().(error); ok {
+			panic(fault)
+		}
+	})))
+}
+
+func TestHostsStrategyMayRestartTheNode(t *testing.T) {
+	r := newRanch(t)
+	r.handle("noop", noop)
+	n, err := supervisor.New(r.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &pair{node: n}
+	restarts := actor.NewAllForOneStrategy(10, time.Minute, actor.DefaultDecider)
+	pid := r.system.Root.Spawn(actor.PropsFromProducer(func() actor.Actor { return p }, actor.WithSupervisor(restarts)))
+	t.Cleanup(func() { r.system.Root.Stop(pid); closed(t, "done", n.Done()) })
+	closed(t, "ready", n.Ready())
+	done := n.Done()
+	r.system.Root.Send(p.sibling.Load(), errors.New("the sibling's fault"))
+	begun := time.Now()
+	closed(t, "the first life ends", done)
+	if took := time.Since(begun); took > 2*time.Second {
+		t.Errorf("the first life took %s to end", took)
+	}
+	soon(t, "the second life is ready", func() bool {
+		select {
+		case <-n.Ready():
+			return n.Done() != done
+		default:
+			return false
+		}
+	})
+	r.process("p", "noop")
+	r.completed("p")
 }
 
 func TestNodeRunsOnceAtATime(t *testing.T) {

@@ -76,7 +76,10 @@ func Start(ctx context.Context, system *actor.ActorSystem, c Config) (*Node, err
 	case <-n.Done():
 		err = n.Err()
 	case <-ctx.Done():
-		err = errors.Join(context.Cause(ctx), n.current().sessions.Err())
+		err = context.Cause(ctx)
+		if why := n.current().sessions.Err(); why != nil {
+			err = fmt.Errorf("%w: %w", err, why)
+		}
 		_ = n.Stop(ctx) // there is nothing that it could have failed to hand back
 	}
 	return nil, fmt.Errorf("start node %s: %w", n.config.Node, err)

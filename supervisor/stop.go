@@ -84,12 +84,14 @@ func (l *life) leave() error {
 	return errors.Join(l.watch.Stop(ctx), l.sessions.Leave(ctx))
 }
 
+// stopActor asks the actor to stop, by a message: at its address there may be
+// another incarnation by now, with a life of its own.
 func (l *life) stopActor() error {
 	at, ok := l.place()
 	if !ok {
 		return nil
 	}
-	at.system.Root.Stop(at.system.NewLocalPID(at.id))
+	at.system.Root.Send(at.system.NewLocalPID(at.id), retire{l})
 	select {
 	case <-l.actorGone:
 		return nil

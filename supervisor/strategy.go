@@ -63,7 +63,7 @@ func (ch *child) disarm() {
 func (t *tree) HandleFailure(system *actor.ActorSystem, me actor.Supervisor, who *actor.PID,
 	_ *actor.RestartStatistics, reason, _ any) {
 	self := me.(actor.Context).Self()
-	defer t.survive(system, self)
+	defer func() { t.survive(recover(), system, self) }()
 	ch := t.child(who)
 	if ch != nil && ch.resume {
 		t.logFailure(ch, reason, 0)

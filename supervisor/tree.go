@@ -26,6 +26,13 @@ type tree struct {
 	children map[string]*child
 }
 
+// retire tells the actor of a life that it is over.
+type retire struct{ life *life }
+
+// IgnoreDeadLetterLogging marks the message for Proto.Actor: the actor may
+// have been stopped by somebody else.
+func (retire) IgnoreDeadLetterLogging() {}
+
 // begin is called by Spawn, or at the start of an actor that was restarted,
 // and never panics into either.
 func (t *tree) begin(c actor.Context) {
@@ -40,7 +47,7 @@ func (t *tree) begin(c actor.Context) {
 // Receive implements actor.Actor. A fault here ends the node: it must not
 // reach the actor above, whose strategy is not ours.
 func (t *tree) Receive(c actor.Context) {
-	defer t.survive(c.ActorSystem(), c.Self())
+	defer func() { t.survive(recover(), c.ActorSystem(), c.Self()) }()
 	switch m := c.Message().(type) {
 	case *actor.Started:
 		t.start(c)
@@ -48,19 +55,26 @@ func (t *tree) Receive(c actor.Context) {
 		t.end(ErrActorStopped)
 	case *actor.Restarting:
 		t.end(ErrActorStopped)
-		t.gone() // the next incarnation leads another life
+		t.gone()
+		// The next incarnation leads another life. Until it begins, this one
+		// gets messages, which must not end what is to come.
+		t.life, t.children = nil, nil
 	case *actor.Stopped:
 		t.gone()
 	case *actor.Terminated:
 		t.terminated(c, m.Who)
 	case restart:
 		t.restart(c, m)
+	case retire:
+		if m.life == t.life {
+			c.Stop(c.Self())
+		}
 	}
 }
 
-// survive is deferred. What is left of the tree stops with its actor.
-func (t *tree) survive(system *actor.ActorSystem, self *actor.PID) {
-	value := recover()
+// survive gets what recover returned. What is left of the tree stops with its
+// actor.
+func (t *tree) survive(value any, system *actor.ActorSystem, self *actor.PID) {
 	if value == nil {
 		return
 	}

@@ -1,0 +1,64 @@
+//go:build linux || darwin
+
+package supervisor_test
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/drover-run/drover/runner"
+	"github.com/drover-run/drover/supervisor"
+)
+
+func TestNodeTellsItsWitnessAndEndsWithIt(t *testing.T) {
+	r := newRanch(t)
+	w, err := supervisor.StartWitness(t.Context(), supervisor.WitnessOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.Close(context.Background()) })
+	r.handle("command", func(ctx context.Context, a *runner.Attempt) (any, error) {
+		// It is refused unless the session's deadline was told before.
+		g, err := w.Start(ctx, supervisor.GroupCommand{Session: a.Session(), Path: "/bin/sh", Args: []string{"sh", "-c", "exit 0"}})
+		if err != nil {
+			return nil, runner.Fail(err)
+		}
+		return nil, waitFor(ctx, g.Done())
+	})
+	c := r.config()
+	c.Witness = w
+	n := r.start(c)
+	r.process("p", "command")
+	r.completed("p")
+	if nodes := r.nodes(); len(nodes) != 1 || nodes[0].Witness != w.Identity() {
+		t.Errorf("roster %+v, want the witness in it", nodes)
+	}
+	// The deadline moves with each renewal: this is past the first one.
+	select {
+	case <-time.After(2500 * time.Millisecond):
+	case <-n.Done():
+		t.Fatalf("the node ended: %v", n.Err())
+	}
+	r.process("q", "command")
+	r.completed("q")
+
+	if err := syscall.Kill(w.Identity().PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	closed(t, "done", n.Done())
+	if !errors.Is(n.Err(), supervisor.ErrWitnessGone) {
+		t.Errorf("Err: %v, want ErrWitnessGone", n.Err())
+	}
+}
+
+func waitFor(ctx context.Context, c <-chan struct{}) error {
+	select {
+	case <-c:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
