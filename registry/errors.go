@@ -6,34 +6,34 @@ import (
 )
 
 var (
-	// ErrNotFound: there is no process with this id (never started, or pruned).
+	// ErrNotFound says that there is no process with this id (never started, or pruned).
 	ErrNotFound = errors.New("no such process")
 
-	// ErrConflict: the id stands for a process with another specification.
+	// ErrConflict says that the id stands for a process with another specification.
 	ErrConflict = errors.New("another process has this id")
 
-	// ErrEnded: the process has an outcome, what was asked can't be done to it
+	// ErrEnded says that the process has an outcome, what was asked can't be done to it
 	// any more.
 	ErrEnded = errors.New("the process has ended")
 
-	// ErrClaimLost: the claim is not held any more: its session ended, it was
+	// ErrClaimLost says that the claim is not held any more: its session ended, it was
 	// adopted, or it was given back. What the attempt did is not recorded.
 	ErrClaimLost = errors.New("the claim is lost")
 
-	// ErrNotClaimable: somebody else claimed or cancelled it first, or its
+	// ErrNotClaimable says that somebody else claimed or cancelled it first, or its
 	// queue changed. Nothing was done; list again.
 	ErrNotClaimable = errors.New("not claimable any more")
 
-	// ErrRequested: a request to end the process stands, so it can't be put
+	// ErrRequested says that a request to end the process stands, so it can't be put
 	// back into the queue. The holder is to end it.
 	ErrRequested = errors.New("a request to end the process stands")
 
-	// ErrUnresolved: etcd did not answer before the context ended. What was
+	// ErrUnresolved says that etcd did not answer before the context ended. What was
 	// asked may or may not have happened, now or a moment later. Asking again
 	// is safe for every method of Registry.
 	ErrUnresolved = errors.New("etcd did not answer, the outcome is unknown")
 
-	// ErrClosed: the Registry was closed, or the client under it.
+	// ErrClosed says that the Registry was closed, or the client under it.
 	ErrClosed = errors.New("registry: closed")
 )
 

@@ -90,7 +90,7 @@ func (f follower) run(ctx context.Context, responses <-chan clientv3.WatchRespon
 		case resp := <-responses:
 			if resp.Canceled {
 				if ctx.Err() != nil {
-					return nil
+					return nil //nolint:nilerr // that it ended as asked is no error
 				}
 				return fmt.Errorf("watch: %w", lost(resp.Err()))
 			}

@@ -9,14 +9,14 @@ import (
 )
 
 var (
-	// ErrUnavailable: etcd could not be reached, or has no leader.
+	// ErrUnavailable says that etcd could not be reached, or has no leader.
 	ErrUnavailable = errors.New("etcd can't be reached")
-	// ErrNoSpace: etcd's database is over its quota; it refuses writes until
+	// ErrNoSpace says that etcd's database is over its quota; it refuses writes until
 	// somebody makes room and disarms the alarm.
 	ErrNoSpace = errors.New("etcd is out of space")
-	// ErrDenied: the etcd user may not do this.
+	// ErrDenied says that the etcd user may not do this.
 	ErrDenied = errors.New("etcd refused permission")
-	// ErrCompacted: what was asked for at an old revision is gone.
+	// ErrCompacted says that what was asked for at an old revision is gone.
 	ErrCompacted = errors.New("that revision was compacted")
 )
 
