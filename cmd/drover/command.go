@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/drover-run/drover/cmd/drover/kinds"
 	"github.com/drover-run/drover/registry"
@@ -53,5 +54,29 @@ func (c *cli) commandInput(f commandFlags, argv []string) (json.RawMessage, erro
 		}
 		stdin = string(content)
 	}
-	return registry.Encode(kinds.ExecInput{Argv: argv, Env: env, Dir: f.dir, Stdin: stdin})
+	input := kinds.ExecInput{Argv: argv, Env: env, Dir: f.dir, Stdin: stdin}
+	if err := checkText(input); err != nil {
+		return nil, err
+	}
+	return registry.Encode(input)
+}
+
+// checkText refuses what a row can't hold: JSON would put U+FFFD in its place,
+// and nobody would notice.
+func checkText(in kinds.ExecInput) error {
+	const advice = "is not UTF-8 text, which is all that a row holds: have the command read it from a file"
+	if !utf8.ValidString(in.Stdin) {
+		return fmt.Errorf("--stdin: what it names %s", advice)
+	}
+	for name, value := range in.Env {
+		if !utf8.ValidString(name) || !utf8.ValidString(value) {
+			return fmt.Errorf("--env %q %s", name, advice)
+		}
+	}
+	for _, word := range append([]string{in.Dir}, in.Argv...) {
+		if !utf8.ValidString(word) {
+			return fmt.Errorf("%q %s", word, advice)
+		}
+	}
+	return nil
 }

@@ -49,7 +49,7 @@ func (c *cli) open(ctx context.Context) (r *registry.Registry, done func(), err 
 
 func (c *cli) openRegistry(ctx context.Context, client *clientv3.Client, log *zap.Logger) (*registry.Registry, error) {
 	return registry.Open(ctx, client, registry.Options{
-		Namespace: c.global.namespace, RequestTimeout: c.global.requestTimeout, Logger: log,
+		Namespace: c.global.namespace, RequestTimeout: c.global.requestTimeout, MaxInput: maxInput, Logger: log,
 	})
 }
 

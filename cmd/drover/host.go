@@ -41,7 +41,7 @@ func (c *cli) openHost(ctx context.Context, listen string, log *zap.Logger) (*ho
 		h.server, err = etcdserver.Start(ctx, etcdserver.Options{Dir: c.global.dataDir, Listen: listen, Logger: log})
 	}
 	if err != nil {
-		return nil, explainServer(err)
+		return nil, err
 	}
 	if h.server != nil {
 		h.client, h.endpoints = h.server.Client(), h.server.Endpoints()
@@ -52,14 +52,6 @@ func (c *cli) openHost(ctx context.Context, listen string, log *zap.Logger) (*ho
 		return nil, err
 	}
 	return h, nil
-}
-
-// explainServer adds what a person can do about it.
-func explainServer(err error) error {
-	if inUse, ok := errors.AsType[*etcdserver.InUseError](err); ok {
-		return fmt.Errorf("%w: end it, or choose another --data-dir", inUse)
-	}
-	return err
 }
 
 // startNode makes the node that runs the allowed kinds, and returns once it

@@ -54,20 +54,30 @@ that signal N ended.`,
 	flags.IntVar(&f.maxAttempts, "max-attempts", 1, "errors after which it has failed")
 	flags.DurationVar(&f.backoff, "backoff", time.Second, "delay before the first retry, doubled for each error")
 	f.command.add(flags)
+	// What cobra and the root find wrong comes before RunE, and is 125 as well.
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return c.runError(usage(err)) })
+	cmd.PersistentPreRunE = func(*cobra.Command, []string) error { return c.runError(c.global.check()) }
 	return cmd
 }
 
-// run is errors of drover's own as exit code 125, whatever they are elsewhere.
 func (c *cli) run(cmd *cobra.Command, args []string, f runFlags) error {
 	code, err := c.runProcess(cmd, args, f)
-	if err != nil {
-		_, text := c.judge(err)
-		return &exitError{code: exitRunFailed, err: errors.New(text)}
-	}
-	if code == exitDone {
+	switch {
+	case err != nil:
+		return c.runError(err)
+	case code == exitDone:
 		return nil
 	}
 	return &exitError{code: code}
+}
+
+// runError makes exit code 125 of an error of drover's own, whatever it is elsewhere.
+func (c *cli) runError(err error) error {
+	if err == nil {
+		return nil
+	}
+	_, text := c.judge(err)
+	return &exitError{code: exitRunFailed, err: errors.New(text)}
 }
 
 func (c *cli) runProcess(cmd *cobra.Command, args []string, f runFlags) (code int, err error) {

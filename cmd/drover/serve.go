@@ -169,7 +169,6 @@ func (c *cli) untilStopped(h *host, asked <-chan os.Signal, patience time.Durati
 
 func (f serveFlags) config() supervisor.Config {
 	return supervisor.Config{
-		Node: f.node, Queues: f.queues, MaxRunning: f.maxRunning, TTL: f.ttl, Poll: f.poll,
-		ShutdownTimeout: f.shutdownTimeout, Version: version,
+		Node: f.node, Queues: f.queues, MaxRunning: f.maxRunning, TTL: f.ttl, Poll: f.poll, Version: version,
 	}
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -90,7 +88,7 @@ func (c *cli) start(cmd *cobra.Command, args []string, f startFlags) error {
 
 // specs makes what is to be started out of the arguments, all of it before
 // anything is written.
-func (c *cli) specs(cmd *cobra.Command, args []string, f startFlags) ([]registry.Spec, error) {
+func (c *cli) specs(cmd *cobra.Command, args []string, f startFlags) ([]batchSpec, error) {
 	if f.batch != "" {
 		if err := onlyFlags(cmd, "batch", "wait"); err != nil || len(args) > 0 {
 			return nil, usage(errors.Join(err, ifAny(args, "--batch takes the kinds from its lines")))
@@ -123,7 +121,7 @@ func (c *cli) specs(cmd *cobra.Command, args []string, f startFlags) ([]registry
 	if err != nil {
 		return nil, usage(err)
 	}
-	return []registry.Spec{spec}, nil
+	return []batchSpec{{Spec: spec}}, nil
 }
 
 // complete fills in what drover's own kinds need no words for, and checks all.
@@ -172,57 +170,13 @@ func (c *cli) argument(v string) ([]byte, error) {
 	}
 }
 
-// batch reads one spec a line. Empty lines are passed over.
-func (c *cli) batch(file string) ([]registry.Spec, error) {
-	in := c.stdin
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return nil, usage(fmt.Errorf("--batch: %w", err))
-		}
-		defer f.Close()
-		in = f
-	}
-	var specs []registry.Spec
-	lines := bufio.NewScanner(in)
-	lines.Buffer(nil, 4<<20)
-	for n := 1; lines.Scan(); n++ {
-		line := bytes.TrimSpace(lines.Bytes())
-		if len(line) == 0 {
-			continue
-		}
-		spec, err := batchLine(line)
-		if err != nil {
-			return nil, usage(fmt.Errorf("--batch: line %d: %w; nothing was started", n, err))
-		}
-		specs = append(specs, spec)
-	}
-	if err := lines.Err(); err != nil {
-		return nil, usage(fmt.Errorf("--batch: %w; nothing was started", err))
-	}
-	return specs, nil
-}
-
-func batchLine(line []byte) (registry.Spec, error) {
-	decoder := json.NewDecoder(bytes.NewReader(line))
-	decoder.DisallowUnknownFields()
-	var spec registry.Spec
-	if err := decoder.Decode(&spec); err != nil {
-		return spec, err
-	}
-	if decoder.More() {
-		return spec, errors.New("there is more than one JSON value")
-	}
-	return complete(spec)
-}
-
 // startAll starts what stands in specs and prints an id a line, in order.
-func (c *cli) startAll(ctx context.Context, r *registry.Registry, specs []registry.Spec, quiet bool) ([]string, error) {
+func (c *cli) startAll(ctx context.Context, r *registry.Registry, specs []batchSpec, quiet bool) ([]string, error) {
 	ids := make([]string, 0, len(specs))
 	for i, spec := range specs {
-		started, err := r.Start(ctx, spec)
-		if err != nil && len(specs) > 1 {
-			err = fmt.Errorf("line %d of the batch, %d were started before it: %w", i+1, i, err)
+		started, err := r.Start(ctx, spec.Spec)
+		if err != nil && spec.line > 0 {
+			err = fmt.Errorf("line %d of the batch, %d were started before it: %w", spec.line, i, err)
 		}
 		if err != nil {
 			return ids, err

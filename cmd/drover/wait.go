@@ -49,7 +49,13 @@ var errWaitedLongEnough = errors.New("--timeout passed")
 func (c *cli) waitAll(ctx context.Context, r *registry.Registry, ids []string, tell func(registry.Process) error) error {
 	worst := exitDone
 	for _, id := range ids {
-		p, err := r.Wait(ctx, id)
+		// Looked up first, without the time-out: that may have passed with those
+		// before. And an etcd that is not there from the start is an error, while
+		// Wait would wait for it.
+		p, err := r.Get(context.WithoutCancel(ctx), id)
+		if err == nil && !p.Ended() {
+			p, err = r.Wait(ctx, id)
+		}
 		switch {
 		case errors.Is(err, errWaitedLongEnough):
 			err = &exitError{code: exitTimeout, err: fmt.Errorf("process %s has not ended: --timeout passed", id)}

@@ -25,6 +25,7 @@ func (s *Server) begin(ctx context.Context, o Options, addr *net.TCPAddr, previo
 	if err := s.survey(o.Dir); err != nil {
 		return err
 	}
+	s.logs.electing.Store(true) // raft's own time-out may pass while etcd reads its data
 	if err := s.open(o, addr); err != nil {
 		return err
 	}
