@@ -26,9 +26,9 @@ func testMain(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a temporary directory
+	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "drover")
-	build := exec.Command("go", "build", "-o", binary, "../cmd/drover") //nolint:noctx // go test has its own time-out
+	build := exec.Command("go", "build", "-o", binary, "../cmd/drover")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build drover: %v\n%s", err, out)
 		return 1

@@ -49,7 +49,7 @@ func (s *syncBuffer) String() string {
 func launch(t *testing.T, args ...string) *program {
 	t.Helper()
 	p := &program{t: t, exited: make(chan struct{})}
-	p.cmd = exec.Command(binary, args...) //nolint:noctx // it is ended by the clean-up below
+	p.cmd = exec.Command(binary, args...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
