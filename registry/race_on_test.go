@@ -1,0 +1,6 @@
+//go:build race
+
+package registry
+
+// raceDetector is true under -race.
+const raceDetector = true
