@@ -6,6 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -17,7 +20,29 @@ var binary string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if err := prepare(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	os.Exit(testMain(m))
+}
+
+// prepare sees to it that settings of whoever runs the tests don't decide what they find, and that they are done in
+// time: most of them wait more than they work.
+func prepare() error {
+	for _, kv := range os.Environ() {
+		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "DROVER_") {
+			if err := os.Unsetenv(name); err != nil {
+				return err
+			}
+		}
+	}
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if given {
+		return nil
+	}
+	return flag.Set("test.parallel", strconv.Itoa(max(4, runtime.GOMAXPROCS(0))))
 }
 
 func testMain(m *testing.M) int {
@@ -31,6 +56,11 @@ func testMain(m *testing.M) int {
 	build := exec.Command("go", "build", "-o", binary, "../cmd/drover")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build drover: %v\n%s", err, out)
+		return 1
+	}
+	// A drover that was killed leaves the directory of its socket behind.
+	if err := os.Setenv("TMPDIR", dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()

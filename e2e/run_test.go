@@ -181,8 +181,8 @@ func TestRunIsCancelledByInterrupt(t *testing.T) {
 	if s := survivors(t, "DIR="+dir); len(s) != 0 {
 		t.Errorf("left running: %q", s)
 	}
-	if _, errs, code := drover(t, "", args...); code != 130 || errs != "" {
-		t.Errorf("again: exit code %d, %q; want it to stay cancelled", code, errs)
+	if out, errs, code := drover(t, "", args...); code != 130 || out != "begun\n" || errs != "" {
+		t.Errorf("again: exit code %d, %q, %q; want it to stay cancelled, with what it had printed", code, out, errs)
 	}
 }
 

@@ -127,7 +127,7 @@ func scenes() map[string]scene {
 			return r.Fail(ctx, c, "boom", "", nil)
 		}, StatusFailed, 1, 0),
 		"end cancelled": held(func(ctx context.Context, r *Registry, c *Claim) error {
-			return r.EndCancelled(ctx, c, "", "")
+			return r.EndCancelled(ctx, c, "", "", nil)
 		}, StatusCancelled, 0, 0),
 		"retry": held(func(ctx context.Context, r *Registry, c *Claim) error {
 			return r.Retry(ctx, c, time.Now().Add(time.Hour), "boom")
@@ -258,7 +258,7 @@ func TestALostAnswerIsRecognisedAfterOthersWentOn(t *testing.T) {
 		r, plain := setup(t)
 		start(t, plain, "p")
 		c := claim(t, plain, join(t, plain, "n"), "p")
-		wire.nextWrites(after(func() { noErr(t, plain.EndCancelled(t.Context(), c, "", "")) }))
+		wire.nextWrites(after(func() { noErr(t, plain.EndCancelled(t.Context(), c, "", "", nil)) }))
 		_, err := r.Cancel(t.Context(), "p", Request{})
 		wantErr(t, err, ErrEnded)
 	})

@@ -101,7 +101,7 @@ func TestFailKeepsErrorAndReason(t *testing.T) {
 func TestEndCancelledIsNoError(t *testing.T) {
 	r := newRegistry(t)
 	start(t, r, "p")
-	noErr(t, r.EndCancelled(t.Context(), claim(t, r, join(t, r, "n"), "p"), "stopped", "not wanted"))
+	noErr(t, r.EndCancelled(t.Context(), claim(t, r, join(t, r, "n"), "p"), "stopped", "not wanted", nil))
 	p := wants(t, r, "p", StatusCancelled, 1, 0, 0, 0)
 	if p.Error != "stopped" || p.OutcomeReason != "not wanted" {
 		t.Errorf("it is %+v", p)
@@ -205,7 +205,7 @@ func writes(t *testing.T, r *Registry) map[string]func(*Claim) error {
 	return map[string]func(*Claim) error{
 		"complete": func(c *Claim) error { return r.Complete(ctx, c, json.RawMessage(`1`)) },
 		"fail":     func(c *Claim) error { return r.Fail(ctx, c, "x", "", nil) },
-		"cancel":   func(c *Claim) error { return r.EndCancelled(ctx, c, "", "") },
+		"cancel":   func(c *Claim) error { return r.EndCancelled(ctx, c, "", "", nil) },
 		"retry":    func(c *Claim) error { return r.Retry(ctx, c, time.Now().Add(time.Hour), "x") },
 		"snooze":   func(c *Claim) error { return r.Snooze(ctx, c, time.Now().Add(time.Hour)) },
 		"release":  func(c *Claim) error { return r.Release(ctx, c) },
@@ -284,7 +284,7 @@ func TestNothingIsPutBackBesideARequest(t *testing.T) {
 			}
 			wantErr(t, writes(t, r)[what](c), ErrRequested)
 			wants(t, r, "p", StatusRunning, 1, 0, 0, 0)
-			noErr(t, r.EndCancelled(t.Context(), c, "", "stop"))
+			noErr(t, r.EndCancelled(t.Context(), c, "", "stop", nil))
 			p := wants(t, r, "p", StatusCancelled, 1, 0, 0, 0)
 			if p.CancelRequested != nil || len(keysUnder(t, r, "request/")) != 0 {
 				t.Error("the request still stands")

@@ -26,12 +26,12 @@ func (r *Registry) Fail(ctx context.Context, c *Claim, cause, reason string, out
 
 // EndCancelled ends the process of this claim as cancelled. The cause is what
 // the attempt ended in. If reason is empty, it is the one of the request that
-// stands.
-func (r *Registry) EndCancelled(ctx context.Context, c *Claim, cause, reason string) error {
+// stands. The output, which may be nil, is kept as for [Registry.Complete].
+func (r *Registry) EndCancelled(ctx context.Context, c *Claim, cause, reason string, output json.RawMessage) error {
 	if reason == "" {
 		reason = r.requestReason(ctx, c.ID)
 	}
-	return r.end(ctx, c, ending{outcome: Cancelled, err: cause, reason: reason})
+	return r.end(ctx, c, ending{outcome: Cancelled, err: cause, reason: reason, output: output})
 }
 
 // requestReason is for people to read: that a process was cancelled must not

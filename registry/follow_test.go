@@ -69,7 +69,7 @@ func TestFollowTellsWhatConcernsANode(t *testing.T) {
 	_, err := r.Cancel(t.Context(), "p/1", Request{By: "me"})
 	noErr(t, err)
 	h.next(t, "requested p/1 by me")
-	noErr(t, r.EndCancelled(t.Context(), c, "", ""))
+	noErr(t, r.EndCancelled(t.Context(), c, "", "", nil))
 	h.next(t, "answered p/1")
 	noErr(t, r.Poke(t.Context(), "b"))
 	noErr(t, r.Poke(t.Context(), "a"))

@@ -45,9 +45,10 @@ func Open(ctx context.Context, client *clientv3.Client, o Options) (*Registry, e
 	return r, nil
 }
 
-// Close ends what the Registry has under way, such as waits, and returns when
-// its goroutines have ended. It does not close the client. It may be called
-// more than once.
+// Close ends what waits: Wait, and transitions that are sent again as etcd has
+// not answered, with [ErrClosed]. It returns when the Registry's goroutines
+// have ended. It closes neither the client nor a node that uses the Registry:
+// stop that first. It may be called more than once, and never fails.
 func (r *Registry) Close() error {
 	r.close.Do(func() {
 		close(r.closed)

@@ -43,7 +43,7 @@ func (r *Registry) releaseStray(ctx context.Context, s *Session, claim *mvccpb.K
 	c := &Claim{ID: id, Fence: claim.ModRevision, Session: s, row: there}
 	err = r.Release(ctx, c)
 	if errors.Is(err, ErrRequested) {
-		err = r.EndCancelled(ctx, c, "", "")
+		err = r.EndCancelled(ctx, c, "", "", nil)
 	}
 	if err != nil && !errors.Is(err, ErrClaimLost) {
 		return fmt.Errorf("release stray %s: %w", id, err)

@@ -162,7 +162,7 @@ func (r *Runner) write(ctx context.Context, c *registry.Claim, v verdict) (regis
 	case verdictFail:
 		return r.fail(ctx, c, v.err, v.reason, v.output)
 	case verdictCancel:
-		return ended(registry.Cancelled, r.registry.EndCancelled(ctx, c, v.err, v.reason))
+		return r.cancel(ctx, c, v)
 	case verdictRetry:
 		return r.unlessRequested(ctx, c, v, r.registry.Retry(ctx, c, due, v.err))
 	case verdictSnooze:
@@ -187,18 +187,32 @@ func (r *Runner) complete(ctx context.Context, c *registry.Claim, output json.Ra
 // fail drops an output that is too large: that the process failed matters
 // more.
 func (r *Runner) fail(ctx context.Context, c *registry.Claim, cause, reason string, output json.RawMessage) (registry.Outcome, error) {
-	err := r.registry.Fail(ctx, c, cause, reason, output)
-	if _, ok := errors.AsType[*registry.TooLargeError](err); ok {
-		err = r.registry.Fail(ctx, c, cause, reason, nil)
+	return ended(registry.Failed, orWithout(output, func(output json.RawMessage) error {
+		return r.registry.Fail(ctx, c, cause, reason, output)
+	}))
+}
+
+// cancel is like fail.
+func (r *Runner) cancel(ctx context.Context, c *registry.Claim, v verdict) (registry.Outcome, error) {
+	return ended(registry.Cancelled, orWithout(v.output, func(output json.RawMessage) error {
+		return r.registry.EndCancelled(ctx, c, v.err, v.reason, output)
+	}))
+}
+
+// orWithout ends a process with its output, or without if that is too large.
+func orWithout(output json.RawMessage, end func(json.RawMessage) error) error {
+	err := end(output)
+	if _, large := errors.AsType[*registry.TooLargeError](err); large {
+		err = end(nil)
 	}
-	return ended(registry.Failed, err)
+	return err
 }
 
 // unlessRequested ends a process as cancelled that could not be put back
 // because a request to end it had come.
 func (r *Runner) unlessRequested(ctx context.Context, c *registry.Claim, v verdict, err error) (registry.Outcome, error) {
 	if errors.Is(err, registry.ErrRequested) {
-		return ended(registry.Cancelled, r.registry.EndCancelled(ctx, c, v.err, ""))
+		return r.cancel(ctx, c, verdict{err: v.err})
 	}
 	return "", err
 }

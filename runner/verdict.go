@@ -62,7 +62,7 @@ func decide(cause, err error, output json.RawMessage, c counters, random float64
 	}
 	switch {
 	case errors.Is(cause, ErrCancelRequested):
-		return verdict{kind: verdictCancel, err: err.Error()}
+		return verdict{kind: verdictCancel, err: err.Error(), output: output}
 	case errors.Is(cause, ErrShutdown):
 		return verdict{kind: verdictRelease}
 	}

@@ -177,8 +177,8 @@ func (c *cli) follow(ctx context.Context, h *host, id string, asked <-chan os.Si
 			return c.runExit(w.process)
 		case s := <-asked:
 			if s != os.Interrupt || interrupted {
-				// Handed back at once; a second Ctrl-C does not wait for the
-				// command to heed the first.
+				// Handed back at once, or, at a second Ctrl-C, given up: the
+				// command has no more than its grace to end.
 				return exitOfSignal(s), h.stopNode(asked, 0)
 			}
 			interrupted = true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -91,6 +92,12 @@ func (f serveFlags) check(listenGiven, external bool) error {
 	}
 	if f.shutdownTimeout < 0 || f.ttl <= 0 || f.poll <= 0 {
 		errs = append(errs, errors.New("--ttl, --poll and --shutdown-timeout must be positive"))
+	}
+	if f.poll > f.ttl {
+		errs = append(errs, fmt.Errorf("--poll %s is more than --ttl %s", f.poll, f.ttl))
+	}
+	if _, _, err := net.SplitHostPort(f.listen); err != nil {
+		errs = append(errs, fmt.Errorf("--etcd-listen %s: it must be HOST:PORT", f.listen))
 	}
 	if f.node != "" {
 		errs = append(errs, registry.CheckName("node", f.node))

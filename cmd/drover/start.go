@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/drover-run/drover/cmd/drover/kinds"
 	"github.com/drover-run/drover/registry"
 )
 
@@ -133,7 +134,10 @@ func complete(s registry.Spec) (registry.Spec, error) {
 		return s, fmt.Errorf("kind %s is not one of drover's own (%s): say what recovery may do with it, with --disposition, or \"disposition\" in a batch",
 			s.Kind, strings.Join(ownKinds, ", "))
 	}
-	return s, s.Validate()
+	if err := s.Validate(); err != nil {
+		return s, err
+	}
+	return s, kinds.CheckInput(s.Kind, s.Input)
 }
 
 func (c *cli) startInput(cmd *cobra.Command, f startFlags, kind string, command []string) (json.RawMessage, error) {
