@@ -69,46 +69,35 @@ func (x *explorer) holder(s *evaluator, sid string) holder {
 }
 
 // happen is what needs no call: sessions end and begin, people meddle.
-func (x *explorer) happen(s *state) *violation {
-	step := func(name string, next evaluator) *violation {
-		if what := x.wrongStep(s.store, &next, nil); what != "" {
-			return x.broken(s, name+": "+what)
-		}
-		x.add(&state{store: &next, calls: s.calls, from: s, step: name})
-		return nil
+func (x *explorer) happen(s *evaluator) []event {
+	events, ok := x.happens[s]
+	if ok {
+		return events
+	}
+	add := func(name string, next evaluator) {
+		events = append(events, event{name: name, next: &next, what: x.wrong(s, &next, nil)})
 	}
 	for _, incarnation := range x.world.sessions {
 		sid, key := incarnation.sid, x.t.k.session(incarnation.sid)
-		var name string
-		var next evaluator
-		switch here := s.store.kvs[key]; {
-		case here != nil && x.world.meddled && x.alive(s.store, sid):
-			for i, other := range []evaluator{
-				s.store.drop(key),
-				s.store.putOnLease(key, "detached", 0),
-				s.store.drop(key).putOnLease(key, "recreated", leaseOf(sid)),
-			} {
-				if v := step(sid+[]string{" ends", " is detached", " is recreated"}[i], other); v != nil {
-					return v
-				}
-			}
-			continue
-		case here != nil && here.Lease != 0:
-			name, next = sid+" ends", s.store.drop(key)
-		case here == nil && x.mayOpen(s.store, incarnation):
-			name, next = sid+" opens", x.open(*s.store, sid)
+		here := s.kvs[key]
+		if here != nil && here.Lease != 0 {
+			add(sid+" ends", s.drop(key))
+		}
+		if here != nil && x.world.meddled && x.alive(s, sid) {
+			add(sid+" is detached", s.putOnLease(key, "detached", 0))
+			add(sid+" is recreated", s.drop(key).putOnLease(key, "recreated", leaseOf(sid)))
+		}
+		if here == nil && x.mayOpen(s, incarnation) {
+			next := x.open(*s, sid)
 			next.put("opened "+sid, nil, 0)
-		default:
-			continue
-		}
-		if v := step(name, next); v != nil {
-			return v
+			add(sid+" opens", next)
 		}
 	}
-	if x.world.paused && s.store.kvs[x.t.k.queue("main")] == nil {
-		return step("pause", s.store.putOnLease(x.t.k.queue("main"), `{"paused":true}`, 0))
+	if key := x.t.k.queue("main"); x.world.paused && s.kvs[key] == nil {
+		add("the queue is paused", s.putOnLease(key, `{"paused":true}`, 0))
 	}
-	return nil
+	x.happens[s] = events
+	return events
 }
 
 // mayOpen says whether the incarnation before is over and this one has not
@@ -308,7 +297,7 @@ func must[T any](v T, err error) T {
 // kinds is every transition that an exploration decided on.
 func (x *explorer) kinds() []string {
 	var kinds []string
-	for _, calls := range x.begun {
+	for _, calls := range x.possibles {
 		for _, c := range calls {
 			kinds = append(kinds, c.kind)
 		}

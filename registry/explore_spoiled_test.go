@@ -24,9 +24,6 @@ var redundant = map[string]string{
 // turn. The exploration must find what goes wrong then; where it finds
 // nothing, the condition is redundant, or the exploration is blind.
 func TestEveryConditionIsNeeded(t *testing.T) {
-	if false {
-		t.Skip("it explores on one goroutine, where nothing can race, and takes minutes under the race detector")
-	}
 	t.Parallel()
 	conditions := map[string]bool{}
 	for _, w := range worlds() {

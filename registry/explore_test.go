@@ -30,12 +30,16 @@ type explorer struct {
 
 	stamps int // times and nonces handed out, so that each is one of its own
 
-	seen   map[string]bool
-	queue  []*state
-	begun  map[*evaluator][]*call // what can be begun there
-	looked map[look]bool          // which answers were checked
-	stands map[look]string
-	rows   map[string]row // decoded, by value
+	seen  map[string]bool
+	queue []*state
+
+	// Many states share what etcd holds, and so all that follows from it.
+	possibles map[*evaluator][]*call
+	happens   map[*evaluator][]event
+	tells     map[*evaluator]string
+	sends     map[look]event
+	stands    map[look]string
+	rows      map[string]row // decoded, by value
 }
 
 // world bounds the exploration.
@@ -83,9 +87,18 @@ type call struct {
 	believe func(c *call, at *evaluator, applied bool) string
 }
 
+// look is a call where it is to land.
 type look struct {
 	store *evaluator
 	call  *call
+}
+
+// event is a step that may be taken.
+type event struct {
+	name string
+	next *evaluator // nil if the call was refused
+	call *call      // as it is afterwards, if it is one
+	what string     // is wrong with it
 }
 
 // violation is what must not be, with the way to it.
@@ -96,7 +109,8 @@ func (v *violation) Error() string { return v.what + "\n" + v.path }
 func newExplorer(w world) *explorer {
 	x := &explorer{
 		t: table{newKeys("x")}, world: w,
-		seen: map[string]bool{}, begun: map[*evaluator][]*call{}, looked: map[look]bool{}, stands: map[look]string{}, rows: map[string]row{},
+		seen: map[string]bool{}, possibles: map[*evaluator][]*call{}, happens: map[*evaluator][]event{},
+		tells: map[*evaluator]string{}, sends: map[look]event{}, stands: map[look]string{}, rows: map[string]row{},
 	}
 	s := evaluator{revision: 1, kvs: map[string]*mvccpb.KeyValue{}}
 	for _, incarnation := range w.sessions {
@@ -122,12 +136,15 @@ func (x *explorer) explore() (int, *violation) {
 }
 
 func (x *explorer) expand(s *state) *violation {
-	if what := x.wrongWith(s.store); what != "" {
-		return x.broken(s, what)
-	}
 	for i, c := range s.calls {
-		if v := x.send(s, i, c); v != nil {
-			return v
+		e := x.send(s.store, c)
+		if e.what != "" {
+			return x.broken(s, e)
+		}
+		if e.next != nil {
+			calls := slices.Clone(s.calls)
+			calls[i] = e.call
+			x.add(&state{store: e.next, calls: calls, from: s, step: e.name})
 		}
 		x.add(&state{store: s.store, calls: slices.Delete(slices.Clone(s.calls), i, i+1), from: s, step: "forget " + c.name})
 	}
@@ -138,38 +155,51 @@ func (x *explorer) expand(s *state) *violation {
 			}
 		}
 	}
-	return x.happen(s)
+	for _, e := range x.happen(s.store) {
+		if e.what != "" {
+			return x.broken(s, e)
+		}
+		x.add(&state{store: e.next, calls: s.calls, from: s, step: e.name})
+	}
+	return nil
 }
 
 // send lets a copy of a call reach etcd, and asks what its sender would make
 // of the answer if he got it.
-func (x *explorer) send(s *state, i int, c *call) *violation {
-	before := look{s.store, c}
-	if x.looked[before] {
-		return nil // nothing changed, and the answer was looked at
+func (x *explorer) send(s *evaluator, c *call) event {
+	e, ok := x.sends[look{s, c}]
+	if !ok {
+		e = x.land(s, c)
+		x.sends[look{s, c}] = e
 	}
-	next, resp, err := s.store.txn(c.when, c.then, c.otherwise)
+	return e
+}
+
+func (x *explorer) land(s *evaluator, c *call) event {
+	e := event{name: c.name}
+	next, resp, err := s.txn(c.when, c.then, c.otherwise)
 	if err != nil {
-		return x.broken(s, c.name+": "+err.Error())
+		e.what = err.Error()
+		return e
 	}
 	after := *c
 	if resp.Succeeded {
 		after.landed = min(after.landed+1, 2) // more than once is all there is to know
+		e.next, e.call = &next, &after
+		e.what = x.wrong(s, e.next, e.call)
 	}
-	if what := after.believe(&after, &next, resolve(c.transition, resp).applied); what != "" {
-		return x.broken(s, c.name+": "+what)
+	if e.what == "" {
+		e.what = after.believe(&after, &next, resolve(c.transition, resp).applied)
 	}
-	if !resp.Succeeded {
-		x.looked[before] = true
-		return nil
+	return e
+}
+
+// wrong says what is wrong with a step, or with where it leads.
+func (x *explorer) wrong(before, after *evaluator, c *call) string {
+	if what := x.wrongStep(before, after, c); what != "" {
+		return what
 	}
-	if what := x.wrongStep(s.store, &next, &after); what != "" {
-		return x.broken(s, c.name+": "+what)
-	}
-	calls := slices.Clone(s.calls)
-	calls[i] = &after
-	x.add(&state{store: &next, calls: calls, from: s, step: c.name})
-	return nil
+	return x.wrongWith(after)
 }
 
 func (c *call) same(other *call) bool {
@@ -190,17 +220,22 @@ func (x *explorer) add(s *state) {
 	x.queue = append(x.queue, s)
 }
 
-func (x *explorer) broken(s *state, what string) *violation {
+func (x *explorer) broken(s *state, e event) *violation {
 	var steps []string
 	for at := s; at != nil; at = at.from {
 		steps = append(steps, "  "+at.step)
 	}
 	slices.Reverse(steps)
-	var held strings.Builder
-	for _, key := range slices.Sorted(maps.Keys(s.store.kvs)) {
-		held.WriteString("\n  " + tellKV(s.store.kvs[key]))
+	steps = append(steps, "  "+e.name)
+	at := s.store
+	if e.next != nil {
+		at = e.next
 	}
-	return &violation{what, "after\n" + strings.Join(steps, "\n") + "\nwith" + held.String()}
+	var held strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(at.kvs)) {
+		held.WriteString("\n  " + tellKV(at.kvs[key]))
+	}
+	return &violation{e.name + ": " + e.what, "after\n" + strings.Join(steps, "\n") + "\nwith" + held.String()}
 }
 
 // stamp is a time that no other call has.
@@ -217,7 +252,7 @@ func (x *explorer) nonce() string {
 
 // possible is every call that somebody may decide on, by what stands there.
 func (x *explorer) possible(s *evaluator) []*call {
-	if calls, ok := x.begun[s]; ok {
+	if calls, ok := x.possibles[s]; ok {
 		return calls
 	}
 	var calls []*call
@@ -229,7 +264,7 @@ func (x *explorer) possible(s *evaluator) []*call {
 		calls = append(calls, c)
 	}
 	slices.SortStableFunc(calls, func(a, b *call) int { return cmp.Compare(a.name, b.name) })
-	x.begun[s] = calls
+	x.possibles[s] = calls
 	return calls
 }
 
@@ -239,26 +274,38 @@ func (x *explorer) possible(s *evaluator) []*call {
 // written it, so it is told by what those make of it. Nor do revisions: each
 // condition asks about one key alone, and holds or does not.
 func (x *explorer) canonical(s *state) string {
-	var b strings.Builder
-	for _, key := range slices.Sorted(maps.Keys(s.store.kvs)) {
-		switch kind, rest, _ := strings.Cut(strings.TrimPrefix(key, x.t.k.root), "/"); kind {
-		case "done": // a name of its own each time
-			b.WriteString("done ")
-		case "process":
-			there, _ := x.row(s.store, rest)
-			fmt.Fprintf(&b, "%s %d %s %v ", rest, there.Seq, there.What, there.ended())
-		case "session":
-			fmt.Fprintf(&b, "%s %v %d ", rest, x.alive(s.store, rest), s.store.kvs[key].Lease)
-		default:
-			b.WriteString(key + " ")
-		}
+	told, ok := x.tells[s.store]
+	if !ok {
+		told = x.tell(s.store)
+		x.tells[s.store] = told
+	}
+	if len(s.calls) == 0 {
+		return told
 	}
 	calls := make([]string, len(s.calls))
 	for i, c := range s.calls {
 		calls[i] = x.standing(s.store, c)
 	}
 	slices.Sort(calls)
-	return b.String() + strings.Join(calls, "")
+	return told + strings.Join(calls, "")
+}
+
+func (x *explorer) tell(s *evaluator) string {
+	var b strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(s.kvs)) {
+		switch kind, rest, _ := strings.Cut(strings.TrimPrefix(key, x.t.k.root), "/"); kind {
+		case "done": // a name of its own each time
+			b.WriteString("done ")
+		case "process":
+			there, _ := x.row(s, rest)
+			fmt.Fprintf(&b, "%s %d %s %v ", rest, there.Seq, there.What, there.ended())
+		case "session":
+			fmt.Fprintf(&b, "%s %v %d ", rest, x.alive(s, rest), s.kvs[key].Lease)
+		default:
+			b.WriteString(key + " ")
+		}
+	}
+	return b.String()
 }
 
 // standing is what of a call matters from s on.

@@ -22,9 +22,9 @@ var (
 
 // refusals are the errors that etcd gives before it proposes anything: what
 // was asked did not and will not happen. They are told by etcd's own error
-// values; the gRPC code is not enough, as ResourceExhausted stands for "too
-// many requests", which is here, and for "no space", which may come after the
-// write was applied.
+// values. The gRPC code is not enough: ResourceExhausted stands for "too many
+// requests", a refusal that may be repeated, and for "no space", which may
+// come after the write was applied.
 var refusals = []error{
 	rpctypes.ErrEmptyKey, rpctypes.ErrKeyNotFound, rpctypes.ErrValueProvided, rpctypes.ErrLeaseProvided,
 	rpctypes.ErrTooManyOps, rpctypes.ErrDuplicateKey, rpctypes.ErrRequestTooLarge,

@@ -238,3 +238,16 @@ func TestNullIsAnInputAndNothingIsNone(t *testing.T) {
 		t.Errorf("no input became %q", got)
 	}
 }
+
+func TestJSONIsWrittenWithoutHTMLEscaping(t *testing.T) {
+	r := newRegistry(t)
+	start(t, r, "p", input(`"<&>"`))
+	_, v, err := readRow(t, r, "p")
+	noErr(t, err)
+	if value := string(v[r.keys.process("p")].Value); !strings.Contains(value, `"input":"<&>"`) {
+		t.Errorf("the row is %s", value)
+	}
+	if got, err := Encode("<&>"); err != nil || string(got) != `"<&>"` {
+		t.Errorf("encoded %s, %v", got, err)
+	}
+}

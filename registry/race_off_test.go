@@ -1,6 +1,0 @@
-//go:build !race
-
-package registry
-
-// raceDetector is true under -race.
-const raceDetector = false
