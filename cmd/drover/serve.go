@@ -87,6 +87,14 @@ func (f serveFlags) check(listenGiven, external bool) error {
 	if listenGiven && external {
 		errs = append(errs, errors.New("--etcd-listen does not go with --endpoints"))
 	}
+	if _, _, err := net.SplitHostPort(f.listen); err != nil {
+		errs = append(errs, fmt.Errorf("--etcd-listen %s: it must be HOST:PORT", f.listen))
+	}
+	return errors.Join(append(errs, f.checkLimits(), f.checkNames())...)
+}
+
+func (f serveFlags) checkLimits() error {
+	var errs []error
 	if f.maxRunning < 1 {
 		errs = append(errs, fmt.Errorf("--max-running %d: it must be at least 1", f.maxRunning))
 	}
@@ -96,9 +104,11 @@ func (f serveFlags) check(listenGiven, external bool) error {
 	if f.poll > f.ttl {
 		errs = append(errs, fmt.Errorf("--poll %s is more than --ttl %s", f.poll, f.ttl))
 	}
-	if _, _, err := net.SplitHostPort(f.listen); err != nil {
-		errs = append(errs, fmt.Errorf("--etcd-listen %s: it must be HOST:PORT", f.listen))
-	}
+	return errors.Join(errs...)
+}
+
+func (f serveFlags) checkNames() error {
+	var errs []error
 	if f.node != "" {
 		errs = append(errs, registry.CheckName("node", f.node))
 	}
