@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -77,11 +76,9 @@ func (r *Registry) commitHeld(ctx context.Context, c *Claim, tr transition) erro
 	a, err := r.commit(ctx, tr)
 	switch {
 	case err != nil:
-		if !errors.Is(err, ErrUnresolved) {
-			// Refused for good, such as without permission: nobody tries it
-			// again, so the claim is a stray, to be given back later.
-			c.Session.forget(c.nonce)
-		}
+		// Refused, or given up without an answer: nobody sends it again. If
+		// the claim still stands, it is a stray, to be given back later.
+		c.Session.forget(c.nonce)
 		return fmt.Errorf("%s: %w", tr.name, err)
 	case a.applied:
 		c.Session.forget(c.nonce)
