@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,12 +19,7 @@ func (c *cli) getCommand() *cobra.Command {
 		Short: "Show one process, whole",
 		Args:  args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, done, err := c.open(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer done()
-			p, err := r.Get(cmd.Context(), args[0])
+			p, err := c.get(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -44,12 +40,7 @@ in text mode, what it wrote to its standard output and standard error, each to
 this command's own.`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, done, err := c.open(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer done()
-			p, err := r.Get(cmd.Context(), args[0])
+			p, err := c.get(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -59,6 +50,16 @@ this command's own.`,
 			return c.printOutput(p)
 		},
 	}
+}
+
+// get reads one process.
+func (c *cli) get(ctx context.Context, id string) (registry.Process, error) {
+	r, done, err := c.open(ctx)
+	if err != nil {
+		return registry.Process{}, err
+	}
+	defer done()
+	return r.Get(ctx, id)
 }
 
 func (c *cli) printOutput(p registry.Process) error {
