@@ -36,3 +36,11 @@ func (a *address) send(message any) {
 func (r *residence) send(message any) {
 	r.system.Root.Send(r.system.NewLocalPID(r.id), message)
 }
+
+// isLocal says whether an actor is on the system of c. Addresses that were
+// made before the host started Proto.Actor's remote stay good there.
+func isLocal(c actor.Context, pid *actor.PID) bool {
+	return pid.Address == c.ActorSystem().Address() || pid.Address == beforeRemote
+}
+
+const beforeRemote = "nonhost"

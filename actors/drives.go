@@ -16,6 +16,9 @@ import (
 const (
 	// driveTimeout ends a drive that hangs. It is far more than one takes.
 	driveTimeout = 30 * time.Second
+	// retryPause is between a drive that failed and the next, if the interval
+	// is longer.
+	retryPause = 400 * time.Millisecond
 	// stopGrace is for a drive to return once its context has ended.
 	stopGrace = 3 * time.Second
 )
@@ -172,6 +175,9 @@ func (d *Drives) pass(ctx context.Context, reason runner.Reason) *Drove {
 	if err == nil {
 		d.starved.Store(result.Starved)
 		d.ticker.dueAt(result.Next)
+	} else if !errors.Is(err, runner.ErrNoSession) {
+		// It was begun for something, which is still there.
+		d.ticker.dueAt(time.Now().Add(retryPause))
 	}
 	d.ticker.driveEnded()
 	if !errors.Is(err, runner.ErrNoSession) && !errors.Is(context.Cause(ctx), runner.ErrShutdown) {
@@ -184,7 +190,7 @@ func (d *Drives) pass(ctx context.Context, reason runner.Reason) *Drove {
 // system is not answered: what is not protobuf does not cross.
 func (d *Drives) ask(c actor.Context) {
 	sender := c.Sender()
-	if sender == nil || sender.Address != c.Self().Address {
+	if sender == nil || !isLocal(c, sender) {
 		return
 	}
 	d.mu.Lock()

@@ -383,6 +383,39 @@ func TestDriveWhenSomethingIsDue(t *testing.T) {
 	})
 }
 
+// Ticks before a due time don't make it forgotten, as when it was heard of by
+// the watch and is farther than a drive looks.
+func TestFarDueTimeOutlivesTicks(t *testing.T) {
+	inBubble(t, func(t *testing.T, system *actor.ActorSystem) {
+		b := started(t, system, &handle{})
+		b.drives.Due(time.Now().Add(10*time.Minute + 150*time.Millisecond))
+		b.drives.Due(time.Now().Add(20 * time.Minute))
+		time.Sleep(10*time.Minute + 100*time.Millisecond)
+		n := len(b.made())
+		time.Sleep(100 * time.Millisecond)
+		b.want(t, n, made{"poll", 10*time.Minute + 150*time.Millisecond})
+	})
+}
+
+func TestFailedDriveIsTriedAgainBeforeLong(t *testing.T) {
+	inBubble(t, func(t *testing.T, system *actor.ActorSystem) {
+		h := &handle{begun: time.Now(), does: func(_ context.Context, turn int) (runner.Drove, error) {
+			if turn < 3 {
+				return runner.Drove{}, errors.New("broken")
+			}
+			return runner.Drove{}, nil
+		}}
+		d := NewDrives(DrivesOptions{Handle: h, Poker: NewPoker(), Poll: 10 * time.Second})
+		spawn(t, system, "runner", d.Props())
+		d.Startup()
+		time.Sleep(9 * time.Second)
+		h.want(t, 0, made{"startup", 0}, made{"poll", 400 * time.Millisecond}, made{"poll", 800 * time.Millisecond})
+		if err := d.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestPastDueTimeDoesNotSpin(t *testing.T) {
 	inBubble(t, func(t *testing.T, system *actor.ActorSystem) {
 		b := started(t, system, &handle{does: func(context.Context, int) (runner.Drove, error) {

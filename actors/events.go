@@ -17,18 +17,34 @@ type Events struct {
 
 	mu    sync.Mutex
 	queue []any
+	lost  int           // ProcessEnded that did not fit, since the last one that did
 	idle  chan struct{} // closed when the goroutine has ended; nil if it does not run
 }
+
+// maxQueued bounds what waits for a subscriber that blocks.
+const maxQueued = 10_000
 
 // NewEvents makes the publisher of a node.
 func NewEvents(system *actor.ActorSystem, log *zap.Logger) *Events {
 	return &Events{system: system, log: orNop(log).Named("events")}
 }
 
-// Publish never blocks.
+// Publish never blocks. While 10,000 events wait for subscribers, further
+// ProcessEnded are left out: there is no end to those, and of all others there
+// are few.
 func (e *Events) Publish(event any) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if _, many := event.(*ProcessEnded); many && len(e.queue) >= maxQueued {
+		if e.lost++; e.lost == 1 {
+			e.log.Warn("subscribers of the event stream are too slow, ProcessEnded events are left out")
+		}
+		return
+	}
+	if e.lost > 0 {
+		e.log.Warn("ProcessEnded events were left out", zap.Int("count", e.lost))
+		e.lost = 0
+	}
 	e.queue = append(e.queue, event)
 	if e.idle == nil {
 		e.idle = make(chan struct{})

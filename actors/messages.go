@@ -1,6 +1,9 @@
 package actors
 
-import "github.com/drover-run/drover/runner"
+import (
+	"github.com/drover-run/drover/registry"
+	"github.com/drover-run/drover/runner"
+)
 
 // Tick makes a RunnerActor drive, with the reason "poll", unless a drive is
 // on. It sends them to itself; there is no need to send one.
@@ -30,6 +33,21 @@ type SessionLost struct {
 	Err     error
 }
 
+// ProcessEnded is published when a node has ended a process, after the outcome
+// was written, if its Config asks for it. Processes that other nodes end, or
+// that are ended from outside while nobody runs them, are not told of; watch
+// the registry for those.
+type ProcessEnded struct {
+	Node    string
+	Session string
+	ID      string
+	Kind    string
+	Queue   string
+	Attempt int
+	Fence   int64
+	Outcome registry.Outcome
+}
+
 // NodeEnded is published when a node is wholly closed. Err is why it ended,
 // nil after a stop that left nothing behind.
 type NodeEnded struct {
@@ -47,6 +65,7 @@ type (
 	handed   struct{}                   // to attempts: a claim waits for a slot
 	enter    struct{ attempt *attempt } // to a slot
 	vacated  struct{ slot string }      // to attempts: the slot can be used again
+	perform  struct{ act *act }         // to a slot: spawn the actor of an attempt
 	loopDied struct{ err error }        // to the actor that started a loop
 )
 
@@ -70,3 +89,6 @@ func (vacated) IgnoreDeadLetterLogging() {}
 
 // IgnoreDeadLetterLogging marks the message for Proto.Actor.
 func (loopDied) IgnoreDeadLetterLogging() {}
+
+// IgnoreDeadLetterLogging marks the message for Proto.Actor.
+func (perform) IgnoreDeadLetterLogging() {}

@@ -12,9 +12,12 @@ import (
 	"github.com/drover-run/drover/runner"
 )
 
-// SlotsOptions are for NewSlots. All but Logger are required.
+// SlotsOptions are for NewSlots. All but Limits and Logger are required.
 type SlotsOptions struct {
 	Max int // processes at a time
+	// Limits are how many of a queue at a time, for queues that have less
+	// than all.
+	Limits map[string]int
 	// Run makes an attempt and records how it ended: runner.Runner.Run.
 	Run func(ctx context.Context, c *registry.Claim) runner.Report
 	// Freed is called whenever a slot has become free.
@@ -25,65 +28,67 @@ type SlotsOptions struct {
 // Slots is where the attempts of a node run: the table of them, which
 // outlives restarts of the actors. It is the runner's [runner.Slots].
 type Slots struct {
-	max   int
-	run   func(context.Context, *registry.Claim) runner.Report
-	freed func()
-	log   *zap.Logger
-	actor address
+	max    int
+	limits map[string]int
+	run    func(context.Context, *registry.Claim) runner.Report
+	freed  func()
+	log    *zap.Logger
+	actor  address
 
 	mu       sync.Mutex
 	closed   bool
-	attempts map[*attempt]bool // all that take a slot
-	waiting  []*attempt        // those of them that no slot actor has yet
-	idle     chan struct{}     // closed when attempts has become empty
-	requests requests
+	attempts map[*attempt]bool // all that have not ended
+	used     int               // those of them that have a slot
+	usedBy   map[string]int    // by queue
+	// waiting are those that were handed and that no slot actor has yet, or
+	// for whom there is no room.
+	waiting   []*attempt
+	returning []*returner   // those that gave their slot back, and want one again
+	idle      chan struct{} // closed when attempts has become empty
+	requests  requests
 }
 
-// attempt is one claim in a slot. Its fields don't change.
+// attempt is one claim in a slot.
 type attempt struct {
 	id      string
+	queue   string
+	fence   int64
 	session *registry.Session
 	cancel  context.CancelCauseFunc
-	run     func() // holds the context
+	ended   func() bool  // whether it was cancelled
+	run     func(*stall) // holds the context
 	entered atomic.Bool
+
+	has bool // a slot; Slots.mu guards it
 }
 
 // NewSlots makes the slots of a node.
 func NewSlots(o SlotsOptions) *Slots {
 	return &Slots{
-		max: o.Max, run: o.Run, freed: o.Freed, log: orNop(o.Logger).Named("slots"),
-		attempts: map[*attempt]bool{}, requests: requests{standing: map[string]bool{}},
+		max: o.Max, limits: o.Limits, run: o.Run, freed: o.Freed, log: orNop(o.Logger).Named("slots"),
+		attempts: map[*attempt]bool{}, usedBy: map[string]int{},
+		requests: requests{standing: map[string]registry.Request{}},
 	}
-}
-
-// Free is how many more processes may run now. A handler that goes on after
-// its context was cancelled still takes its slot.
-func (s *Slots) Free() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return 0
-	}
-	return max(s.max-len(s.attempts), 0)
 }
 
 // Hand gives a claim to a slot. The attempt can be cancelled from here on; if
 // a request to end the process stands already, it is.
 func (s *Slots) Hand(c *registry.Claim) {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	a := &attempt{id: c.ID, session: c.Session, cancel: cancel}
-	a.run = func() {
+	a := &attempt{
+		id: c.ID, queue: c.Queue, fence: c.Fence, session: c.Session, cancel: cancel,
+		ended: func() bool { return ctx.Err() != nil },
+	}
+	a.run = func(in *stall) {
 		defer cancel(nil)
-		s.run(ctx, c)
+		s.run(runner.WithSlot(in.within(ctx), turn{s, a}), c)
 	}
 	s.mu.Lock()
 	if len(s.attempts) == 0 {
 		s.idle = make(chan struct{})
 	}
 	s.attempts[a] = true
-	if s.requests.standing[c.ID] {
-		cancel(runner.ErrCancelRequested)
-	}
+	s.requests.meet(a)
 	closed := s.closed
 	if closed {
 		// A drive that was on when the node began to stop.
@@ -93,42 +98,21 @@ func (s *Slots) Hand(c *registry.Claim) {
 	}
 	s.mu.Unlock()
 	if closed {
-		s.enter(a, nil)
+		s.enter(a, nil, nil)
 		return
 	}
 	s.actor.send(handed{})
 }
 
-// take returns an attempt that waits for a slot actor; nil if none does.
-func (s *Slots) take() *attempt {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.waiting) == 0 {
-		return nil
-	}
-	a := s.waiting[0]
-	s.waiting = s.waiting[1:]
-	return a
-}
-
-// putBack is for an attempt whose slot actor ended before it was entered.
-func (s *Slots) putBack(a *attempt) {
-	if a.entered.Load() {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.waiting = append(s.waiting, a)
-}
-
-// enter runs the attempt on a goroutine, once, whoever asks. Its slot is free
-// before left is called, which may be nil.
-func (s *Slots) enter(a *attempt, left func()) {
+// enter runs the attempt on a goroutine, once, whoever asks: in a slot actor,
+// or in none if it is not to begin. Its slot is free before left is called,
+// which may be nil.
+func (s *Slots) enter(a *attempt, in *stall, left func()) {
 	if !a.entered.CompareAndSwap(false, true) {
 		return
 	}
 	go func() {
-		if err := recovered(a.run); err != nil {
+		if err := recovered(func() { a.run(in) }); err != nil {
 			// The runner never panics, so the claim is in an unknown state
 			// and is left to the end of the session.
 			s.log.Error("an attempt ended in a panic outside of its handler", zap.String("process", a.id), zap.Error(err))
@@ -141,12 +125,15 @@ func (s *Slots) enter(a *attempt, left func()) {
 }
 
 func (s *Slots) leave(a *attempt) {
-	s.mu.Lock()
-	delete(s.attempts, a)
-	if len(s.attempts) == 0 {
-		close(s.idle)
-	}
-	s.mu.Unlock()
+	s.change(func() {
+		delete(s.attempts, a)
+		s.give(a)
+		// A goroutine that the handler left behind gets no slot any more.
+		s.returning = slices.DeleteFunc(s.returning, func(r *returner) bool { return r.attempt == a })
+		if len(s.attempts) == 0 {
+			close(s.idle)
+		}
+	})
 	s.freed()
 }
 
@@ -163,13 +150,13 @@ func (s *Slots) Cancel(cause error) {
 }
 
 func (s *Slots) cancel(cause error, which func(*attempt) bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for a := range s.attempts {
-		if which(a) {
-			a.cancel(cause)
+	s.change(func() {
+		for a := range s.attempts {
+			if which(a) {
+				a.cancel(cause)
+			}
 		}
-	}
+	})
 }
 
 // Close takes all slots away. What runs goes on; what is handed from now on
@@ -185,7 +172,7 @@ func (s *Slots) Close() {
 // attempts are given back.
 func (s *Slots) Flush() {
 	for a := s.take(); a != nil; a = s.take() {
-		s.enter(a, nil)
+		s.enter(a, nil, nil)
 	}
 }
 

@@ -140,20 +140,23 @@ func TestAttemptOutlivesItsActors(t *testing.T) {
 	})
 }
 
+// asked is a request that is younger than the claims here.
+var asked = &registry.Request{Revision: 1}
+
 func TestRequestCancelsAttempt(t *testing.T) {
 	inBubble(t, func(t *testing.T, system *actor.ActorSystem) {
 		f := newField(t, system, 4)
 		f.hand("a", "b")
-		f.slots.Requested("a", true)
+		f.slots.Requested("a", asked)
 		f.wantCause(t, "a", runner.ErrCancelRequested)
 		f.wantFree(t, 3)
 		// The event came before the attempt.
-		f.slots.Requested("c", true)
+		f.slots.Requested("c", asked)
 		f.hand("c")
 		f.wantCause(t, "c", runner.ErrCancelRequested)
 		// And one that was answered does nothing any more.
-		f.slots.Requested("d", true)
-		f.slots.Requested("d", false)
+		f.slots.Requested("d", asked)
+		f.slots.Requested("d", nil)
 		f.hand("d")
 		f.wantFree(t, 2)
 	})
@@ -162,12 +165,12 @@ func TestRequestCancelsAttempt(t *testing.T) {
 func TestRequestsThatWereReadCancelAttempts(t *testing.T) {
 	inBubble(t, func(t *testing.T, system *actor.ActorSystem) {
 		f := newField(t, system, 8)
-		f.slots.Requested("gone", true) // its end was missed
+		f.slots.Requested("gone", asked) // its end was missed
 		f.hand("a", "b")
 		f.slots.ReadRequests()
-		f.slots.Requested("new", true)
-		f.slots.Requested("answered", false)
-		f.slots.SetRequests([]string{"a", "answered", "later"})
+		f.slots.Requested("new", asked)
+		f.slots.Requested("answered", nil)
+		f.slots.SetRequests(map[string]registry.Request{"a": *asked, "answered": *asked, "later": *asked})
 		f.wantCause(t, "a", runner.ErrCancelRequested)
 		f.hand("gone", "answered", "new", "later")
 		f.wantCause(t, "new", runner.ErrCancelRequested)
@@ -275,8 +278,8 @@ func TestAttemptIsEnteredOnce(t *testing.T) {
 		synctest.Wait()
 		f.hand("a")
 		a := f.slots.take()
-		f.slots.enter(a, nil)
-		f.slots.enter(a, nil)
+		f.slots.enter(a, nil, nil)
+		f.slots.enter(a, nil, nil)
 		f.slots.putBack(a)
 		f.slots.Flush()
 		f.end("a")

@@ -56,7 +56,10 @@ func (t *ticker) ring() {
 		t.mu.Unlock()
 		return
 	}
-	t.next, t.due = now.Add(t.interval), time.Time{}
+	t.next = now.Add(t.interval)
+	if !t.due.IsZero() && !now.Before(t.due) {
+		t.due = time.Time{} // the drive says what comes next
+	}
 	t.arm()
 	turn := t.turn
 	t.mu.Unlock()

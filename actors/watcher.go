@@ -2,8 +2,6 @@ package actors
 
 import (
 	"context"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -103,7 +101,7 @@ func (w *Watch) once(ctx context.Context) error {
 			o.Orphans()
 			o.Poker.Poke()
 		},
-		Requested: func(id string, q *registry.Request) { o.Slots.Requested(id, q != nil) },
+		Requested: o.Slots.Requested,
 		Poked:     o.Poker.Poke,
 	})
 	if cause := context.Cause(ctx); cause != nil && err == nil {
@@ -116,7 +114,7 @@ func (w *Watch) readRequests(ctx context.Context) (err error) {
 	if panicked := recovered(func() {
 		var all map[string]registry.Request
 		if all, err = w.options.Requests(ctx); err == nil {
-			w.options.Slots.SetRequests(slices.Collect(maps.Keys(all)))
+			w.options.Slots.SetRequests(all)
 		}
 	}); panicked != nil {
 		return panicked

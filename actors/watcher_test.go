@@ -90,7 +90,7 @@ func TestWatchPassesEventsOn(t *testing.T) {
 	inBubble(t, func(t *testing.T, system *actor.ActorSystem) {
 		l := newLookout(t, system)
 		l.read = func() (map[string]registry.Request, error) {
-			return map[string]registry.Request{"asked": {}}, nil
+			return map[string]registry.Request{"asked": *asked}, nil
 		}
 		e := <-l.events
 		e.Ready()
@@ -108,7 +108,7 @@ func TestWatchPassesEventsOn(t *testing.T) {
 		l.slots.Hand(&registry.Claim{ID: "asked"})
 		l.want(t, false, "cancel requested")
 		l.slots.Hand(&registry.Claim{ID: "p"})
-		e.Requested("p", &registry.Request{})
+		e.Requested("p", asked)
 		l.want(t, false, "cancel requested")
 	})
 }
@@ -121,7 +121,7 @@ func TestRequestsHeardWhileTheyAreReadAreKept(t *testing.T) {
 		l.read = func() (map[string]registry.Request, error) { <-read; return nil, nil }
 		e := <-l.events
 		e.Ready()
-		e.Requested("p", &registry.Request{})
+		e.Requested("p", asked)
 		close(read)
 		l.want(t, true, "reset", "orphans")
 		l.slots.Hand(&registry.Claim{ID: "p"})

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
+	"strconv"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -20,7 +20,15 @@ type Orphan struct {
 	node     string // the name of the node that held it
 	revision int64  // of the claim, which is its fence
 	value    claimValue
+	proof    Evidence // of its holder's death; without Proof if there is none
 }
+
+// Mark tells this orphan from every other, also from a later one of the same
+// process.
+func (o Orphan) Mark() string { return o.sid + "/" + strconv.FormatInt(o.revision, 10) }
+
+// Proved says whether it is known that its holder is dead.
+func (o Orphan) Proved() bool { return o.proof.Proof != "" }
 
 // Orphans lists claims of sessions that ended, at most limit. A claim that
 // can't be read is passed over and reported in err, with the others returned.
@@ -28,6 +36,11 @@ type Orphan struct {
 // The list is exact, also after a missed event: an orphan is a claim of a
 // node/<sid> that has no session/<sid>. Nodes that left none are forgotten.
 func (r *Registry) Orphans(ctx context.Context, limit int) ([]Orphan, error) {
+	return r.OrphansBut(ctx, limit, func(Orphan) bool { return false })
+}
+
+// OrphansBut is Orphans without those that pass says are to be passed over.
+func (r *Registry) OrphansBut(ctx context.Context, limit int, pass func(Orphan) bool) ([]Orphan, error) {
 	nodes, err := r.roster(ctx)
 	if err != nil {
 		return nil, err
@@ -38,34 +51,45 @@ func (r *Registry) Orphans(ctx context.Context, limit int) ([]Orphan, error) {
 		if n.Alive || len(orphans) >= limit {
 			continue
 		}
-		found, err := r.orphansOf(ctx, n, limit-len(orphans))
+		found, err := r.orphansOf(ctx, n, limit-len(orphans), pass)
 		orphans, failed = append(orphans, found...), append(failed, err)
 	}
 	return orphans, errors.Join(failed...)
 }
 
-func (r *Registry) orphansOf(ctx context.Context, n Node, limit int) ([]Orphan, error) {
-	prefix := r.keys.claims(n.Session)
-	resp, err := r.read(ctx, clientv3.OpGet(prefix, clientv3.WithPrefix(), clientv3.WithLimit(int64(limit))))
-	if err != nil {
-		return nil, fmt.Errorf("list the claims of session %s: %w", n.Session, err)
-	}
-	kvs := resp.Responses[0].GetResponseRange().Kvs
-	if len(kvs) == 0 {
-		_, err := r.commit(ctx, r.table.forgetNode(n.Session))
-		return nil, err
-	}
+// orphanPage is how many claims are read in one request.
+const orphanPage = 1000
+
+func (r *Registry) orphansOf(ctx context.Context, n Node, limit int, pass func(Orphan) bool) ([]Orphan, error) {
 	var orphans []Orphan
 	var failed []error
-	for _, kv := range kvs {
-		o, err := orphan(n, kv)
+	from, end := r.keys.claims(n.Session), upTo(r.keys.claims(n.Session))
+	for first := true; ; first = false {
+		resp, err := r.read(ctx, clientv3.OpGet(from, clientv3.WithRange(end), clientv3.WithLimit(orphanPage)))
 		if err != nil {
-			failed = append(failed, err)
-			continue
+			return nil, fmt.Errorf("list the claims of session %s: %w", n.Session, err)
 		}
-		orphans = append(orphans, o)
+		found := resp.Responses[0].GetResponseRange()
+		if first && len(found.Kvs) == 0 {
+			_, err := r.commit(ctx, r.table.forgetNode(n.Session))
+			return nil, err
+		}
+		for _, kv := range found.Kvs {
+			switch o, err := orphan(n, kv); {
+			case err != nil:
+				failed = append(failed, err)
+			case !pass(o):
+				orphans = append(orphans, o)
+			}
+			from = string(kv.Key) + "\x00"
+			if len(orphans) == limit {
+				return orphans, errors.Join(failed...)
+			}
+		}
+		if !found.More {
+			return orphans, errors.Join(failed...)
+		}
 	}
-	return orphans, errors.Join(failed...)
 }
 
 func orphan(n Node, kv *mvccpb.KeyValue) (Orphan, error) {
@@ -75,36 +99,54 @@ func orphan(n Node, kv *mvccpb.KeyValue) (Orphan, error) {
 	}
 	return Orphan{
 		ID: last(string(kv.Key)), Queue: value.Queue, Kind: value.Kind,
-		sid: n.Session, node: n.Name, revision: kv.ModRevision, value: value,
+		sid: n.Session, node: n.Name, revision: kv.ModRevision, value: value, proof: n.proof(),
 	}, nil
 }
 
-// Adopt takes over an orphan. If a request to end it stands, it is ended
-// instead; if run is false, or the process can't be run here, it is put back
-// into the queue for others. In both cases the claim is nil.
-// [ErrNotClaimable] means that somebody else was first.
+// Adopt takes over an orphan. If run is false, or its queue is paused, it is
+// put back into the queue for others. If a request to end it stands, or its
+// deadline has passed, or too many nodes died under it, it is ended instead.
+// In all these cases the claim is nil.
+//
+// An owner-bound orphan is never run again: it is ended as abandoned on proof
+// of its holder's death or on a request to abandon it; until then the error
+// is [ErrOrphaned]. [ErrNotClaimable] means that somebody else was first.
 func (r *Registry) Adopt(ctx context.Context, s *Session, o Orphan, run bool) (*Claim, error) {
 	there, v, err := r.readOrphan(ctx, o)
 	if err != nil {
 		return nil, fmt.Errorf("adopt %s: %w", o.ID, err)
 	}
+	request := v[r.keys.request(o.ID)]
+	next, e, fate := r.table.takeOver(o, there, request, r.now())
 	nonce, err := newNonce()
 	if err != nil {
 		return nil, err
 	}
-	now := r.now()
-	next := there
-	next.endAttempt(o.node, o.revision, o.value.ClaimedAt, now, SessionLost)
-	if kv := v[r.keys.request(o.ID)]; kv != nil {
-		return nil, r.endOrphan(ctx, o, next, kv, nonce)
+	switch fate {
+	case fateEnd:
+		tr, err := r.table.endOrphan(o, next, request, e, nonce)
+		if err != nil {
+			return nil, err
+		}
+		return nil, r.commitOrphan(ctx, tr)
+	case fateStay:
+		return nil, fmt.Errorf("adopt %s: %w", o.ID, ErrOrphaned)
+	default:
 	}
-	next.Adoptions++
-	next.Due, next.What = time.Time{}, "" // it waits for no time
-	if !run {
-		return nil, r.requeueOrphan(ctx, s, o, next, nonce)
+	g := readGate(v[r.keys.queue(o.Queue)])
+	if !run || g.paused {
+		tr, err := r.table.requeueOrphan(s.holder(), o, next, nonce)
+		if err != nil {
+			return nil, err
+		}
+		return nil, r.commitOrphan(ctx, tr)
 	}
-	value := claimValue{Queue: o.Queue, Kind: o.Kind, ClaimedAt: now, Nonce: nonce}
-	tr, err := r.table.adopt(s.holder(), o, next, value)
+	return r.takeOrphan(ctx, s, o, next, g, nonce)
+}
+
+func (r *Registry) takeOrphan(ctx context.Context, s *Session, o Orphan, next row, g gate, nonce string) (*Claim, error) {
+	value := claimValue{Queue: o.Queue, Kind: o.Kind, ClaimedAt: r.now(), Nonce: nonce}
+	tr, err := r.table.adopt(s.holder(), o, next, value, g)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +168,7 @@ func (r *Registry) Adopt(ctx context.Context, s *Session, o Orphan, run bool) (*
 // while the claim stands as listed, for only a claim's holder writes it.
 func (r *Registry) readOrphan(ctx context.Context, o Orphan) (row, view, error) {
 	key := r.keys.process(o.ID)
-	resp, err := r.read(ctx, get(r.keys.claim(o.sid, o.ID)), get(key), get(r.keys.request(o.ID)))
+	resp, err := r.read(ctx, get(r.keys.claim(o.sid, o.ID)), get(key), get(r.keys.request(o.ID)), get(r.keys.queue(o.Queue)))
 	if err != nil {
 		return row{}, nil, err
 	}
@@ -151,7 +193,9 @@ func (t table) orphaned(o Orphan) []clientv3.Cmp {
 
 // adopt exchanges their claim for mine and counts their attempt as lost. A
 // request must not stand: it was theirs to answer, and is the adopter's now.
-func (t table) adopt(h holder, o Orphan, next row, value claimValue) (transition, error) {
+//
+// The queue must be as it was read: an adoption is a claim.
+func (t table) adopt(h holder, o Orphan, next row, value claimValue, g gate) (transition, error) {
 	content, err := encode(value)
 	if err != nil {
 		return transition{}, fmt.Errorf("encode the claim of %s: %w", o.ID, err)
@@ -162,23 +206,15 @@ func (t table) adopt(h holder, o Orphan, next row, value claimValue) (transition
 	}
 	mine, process := t.k.claim(h.sid, o.ID), t.k.process(o.ID)
 	reads := []clientv3.Op{get(mine), get(process), get(t.k.input(o.ID))}
-	when := append(t.orphaned(o), absent(t.k.request(o.ID)))
+	when := append(t.orphaned(o), absent(t.k.request(o.ID)), asRead(t.k.queue(o.Queue), g.revision))
 	return transition{
-		name: "adopt " + o.ID, when: append(when, h.alive...),
+		name: "adopt " + o.ID, id: o.ID, when: append(when, h.alive...),
 		then: append([]clientv3.Op{
 			remove(t.k.claim(o.sid, o.ID)), put(process, body), put(mine, string(content)),
 		}, reads...),
 		otherwise: reads,
 		applied:   func(v view) bool { return hasNonce(v[mine], value.Nonce) },
 	}, nil
-}
-
-func (r *Registry) requeueOrphan(ctx context.Context, s *Session, o Orphan, next row, nonce string) error {
-	tr, err := r.table.requeueOrphan(s.holder(), o, next, nonce)
-	if err != nil {
-		return err
-	}
-	return r.commitOrphan(ctx, tr)
 }
 
 // requeueOrphan is an adoption by nobody: the process waits for a node that
@@ -190,36 +226,30 @@ func (t table) requeueOrphan(h holder, o Orphan, next row, nonce string) (transi
 	}
 	when := append(t.orphaned(o), absent(t.k.request(o.ID)))
 	return transition{
-		name: "requeue orphan " + o.ID, when: append(when, h.alive...),
+		name: "requeue orphan " + o.ID, id: o.ID, when: append(when, h.alive...),
 		then:      []clientv3.Op{remove(t.k.claim(o.sid, o.ID)), put(t.k.process(o.ID), body), t.wait(next)},
 		otherwise: []clientv3.Op{get(t.k.process(o.ID))},
 		applied:   t.wroteAttempt(next),
 	}, nil
 }
 
-func (r *Registry) endOrphan(ctx context.Context, o Orphan, next row, request *mvccpb.KeyValue, nonce string) error {
-	q, err := decodeRequest(request)
-	if err != nil {
-		q = &Request{} // that somebody asked is all that matters
-	}
-	e := ending{outcome: Cancelled, reason: q.text(), err: SessionLost, at: r.now()}
-	tr, err := r.table.endOrphan(o, next, request, e, nonce)
-	if err != nil {
-		return err
-	}
-	return r.commitOrphan(ctx, tr)
-}
-
-// endOrphan answers a request that its holder did not live to answer. It
-// needs no session: anybody may say what was asked for.
+// endOrphan ends what nobody goes on with. It needs no session: anybody may
+// say what follows from what stands there. A request must be as it was read,
+// or absent as it was, for it may change what follows.
 func (t table) endOrphan(o Orphan, next row, request *mvccpb.KeyValue, e ending, nonce string) (transition, error) {
+	e.traces = true // what the attempt wrote is not known
 	then, written, err := t.asEnd(next, e, nonce)
 	if err != nil {
 		return transition{}, err
 	}
+	var revision int64
+	if request != nil {
+		revision = request.ModRevision
+	}
 	return transition{
 		name:      "end orphan " + o.ID,
-		when:      append(t.orphaned(o), asRead(string(request.Key), request.ModRevision)),
+		id:        o.ID,
+		when:      append(t.orphaned(o), asRead(t.k.request(o.ID), revision)),
 		then:      append(then, remove(t.k.claim(o.sid, o.ID))),
 		otherwise: []clientv3.Op{get(t.k.process(o.ID))},
 		applied:   t.wroteAttempt(written),

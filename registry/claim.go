@@ -40,31 +40,55 @@ type Claim struct {
 	row     row
 	nonce   string
 	entered bool
+	log     string
+	written written
 }
 
 // Enter is to be called before the handler is. A claim that was never entered
 // is no attempt: giving it back, or ending it, counts as nothing.
 func (c *Claim) Enter() { c.entered = true }
 
+// SetLog says where the whole of what the attempt writes is kept, for the
+// history. It is to be called before the attempt ends.
+func (c *Claim) SetLog(where string) { c.log = cut(where) }
+
 // attempted is the row with the attempt under this claim counted.
 func (c *Claim) attempted(ended time.Time, why string) row {
 	next := c.row
 	if c.entered {
 		next.endAttempt(c.Session.Node(), c.Fence, c.ClaimedAt, ended, why)
+		next.History[len(next.History)-1].Log = c.log
 	} else {
 		next.Fence = c.Fence
 	}
 	return next
 }
 
-// Errors is how many errors earlier attempts ended in.
+// Series counts how often the process was opened: 1, and one more for each
+// [Registry.Reopen].
+func (c *Claim) Series() int { return c.row.Series }
+
+// Errors is how many errors earlier attempts of the series ended in.
 func (c *Claim) Errors() int { return c.row.Errors }
 
-// MaxAttempts is how many errors make the process failed.
-func (c *Claim) MaxAttempts() int { return c.row.spec.maxAttempts() }
+// Disposition is what recovery may do to the process.
+func (c *Claim) Disposition() Disposition { return c.row.spec.Disposition }
 
-// Backoff is the delay before the first retry.
-func (c *Claim) Backoff() time.Duration { return c.row.spec.backoff() }
+// Labels are those of the process. They must not be changed.
+func (c *Claim) Labels() map[string]string { return c.row.spec.Labels }
+
+// AttemptTimeout limits the attempt; zero if nothing does.
+func (c *Claim) AttemptTimeout() time.Duration { return time.Duration(c.row.spec.AttemptTimeout) }
+
+// MaxAttempts is how many errors make the process failed, as its start says;
+// zero if that leaves it to the kind.
+func (c *Claim) MaxAttempts() int { return c.row.spec.MaxAttempts }
+
+// Backoff is the delay before the first retry, as its start says; zero if that
+// leaves it to the kind. With constant, it is that before each.
+func (c *Claim) Backoff() (d time.Duration, constant bool) {
+	return time.Duration(c.row.spec.Backoff), c.row.spec.BackoffPolicy == BackoffConstant
+}
 
 // claimValue is what stands in claim/<sid>/<id>. Counters stand in the row,
 // so that a claim needs no read before it.
@@ -112,7 +136,7 @@ func (t table) claim(h holder, e Entry, value claimValue) (transition, error) {
 	pending, key := t.k.pending(e), t.k.claim(h.sid, e.ID)
 	reads := []clientv3.Op{get(key), get(t.k.process(e.ID)), get(t.k.input(e.ID))}
 	return transition{
-		name: "claim " + e.ID,
+		name: "claim " + e.ID, id: e.ID,
 		when: append([]clientv3.Cmp{
 			asRead(pending, e.revision), asRead(t.k.queue(e.Queue), e.gate),
 		}, h.alive...),
@@ -152,6 +176,9 @@ func (t table) claimed(s *Session, e Entry, value claimValue, v view) (*Claim, e
 	if there.ended() {
 		return nil, &CorruptError{Key: t.k.pending(e), Why: errors.New("the process has ended")}
 	}
+	if there.What == whereParked {
+		return nil, &CorruptError{Key: t.k.pending(e), Why: errors.New("the process is done by somebody outside")}
+	}
 	input := there.spec.Input
 	if there.spec.InputBytes > 0 {
 		stored := v[t.k.input(e.ID)]
@@ -181,6 +208,7 @@ func (t table) unclaim(h holder, e Entry, fence int64) transition {
 	key, pending := t.k.claim(h.sid, e.ID), t.k.pending(e)
 	return transition{
 		name:      "unclaim " + e.ID,
+		id:        e.ID,
 		when:      append(t.held(h, e.ID, fence), absent(t.k.request(e.ID))),
 		then:      []clientv3.Op{remove(key), put(pending, "{}")},
 		otherwise: []clientv3.Op{get(key)},

@@ -19,8 +19,9 @@ func TestOnlyOneNodeClaims(t *testing.T) {
 	if _, err := r.Claim(t.Context(), b, e); !errors.Is(err, ErrNotClaimable) {
 		t.Errorf("the second claim: %v, want ErrNotClaimable", err)
 	}
+	backoff, constant := c.Backoff()
 	if c.ID != "p" || c.Kind != "k" || c.Queue != "default" || c.Attempt != 1 || string(c.Input) != `{"a":1}` ||
-		c.MaxAttempts() != 3 || c.Backoff() != time.Minute || c.Errors() != 0 || c.Session != a {
+		c.MaxAttempts() != 3 || backoff != time.Minute || constant || c.Errors() != 0 || c.Session != a {
 		t.Errorf("the claim is %+v", c)
 	}
 	p := wants(t, r, "p", StatusRunning, 1, 0, 0, 0)

@@ -14,6 +14,7 @@ import (
 type answer struct {
 	applied bool
 	view    view
+	resp    *clientv3.TxnResponse // as it came
 }
 
 // commit is the one place that sends transitions. It returns once the answer
@@ -79,7 +80,7 @@ func (r *Registry) send(ctx context.Context, tr transition) (answer, error) {
 // the transition is what broke its conditions.
 func resolve(tr transition, resp *clientv3.TxnResponse) answer {
 	v := newView(resp.Responses)
-	return answer{applied: resp.Succeeded || tr.applied(v), view: v}
+	return answer{applied: resp.Succeeded || tr.applied(v), view: v, resp: resp}
 }
 
 // rest waits for d, or until ctx ends.

@@ -3,8 +3,8 @@ package registry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -24,39 +24,78 @@ func (r *Registry) Fail(ctx context.Context, c *Claim, cause, reason string, out
 	return r.end(ctx, c, ending{outcome: Failed, err: cause, reason: reason, output: output, isError: true})
 }
 
-// EndCancelled ends the process of this claim as cancelled. The cause is what
-// the attempt ended in. If reason is empty, it is the one of the request that
-// stands. The output, which may be nil, is kept as for [Registry.Complete].
-func (r *Registry) EndCancelled(ctx context.Context, c *Claim, cause, reason string, output json.RawMessage) error {
-	if reason == "" {
-		reason = r.requestReason(ctx, c.ID)
+// CompleteWith is Complete together with writes of the caller's own, in one
+// transaction: they happen if and only if the process completes. They can't
+// be on keys of drover's own ([ErrInvalid]).
+func (r *Registry) CompleteWith(ctx context.Context, c *Claim, output json.RawMessage, ops ...clientv3.Op) error {
+	if err := r.keys.foreignTo(nil, ops); err != nil {
+		return fmt.Errorf("end %s: %w", c.ID, err)
 	}
+	return r.end(ctx, c, ending{outcome: Completed, output: output, also: ops})
+}
+
+// EndCancelled ends the process of this claim as cancelled. The cause is what
+// the attempt ended in. The output, which may be nil, is kept as for
+// [Registry.Complete].
+func (r *Registry) EndCancelled(ctx context.Context, c *Claim, cause, reason string, output json.RawMessage) error {
 	return r.end(ctx, c, ending{outcome: Cancelled, err: cause, reason: reason, output: output})
 }
 
-// requestReason is for people to read: that a process was cancelled must not
-// fail because why can't be read.
-func (r *Registry) requestReason(ctx context.Context, id string) string {
-	resp, err := r.read(ctx, get(r.keys.request(id)))
+// EndRequested ends the process of this claim as the request says that stands:
+// as cancelled, as failed if it is the deadline's, as abandoned. The outcome
+// is returned. Cause and output are as for [Registry.EndCancelled].
+func (r *Registry) EndRequested(ctx context.Context, c *Claim, cause string, output json.RawMessage) (Outcome, error) {
+	q, err := r.standing(ctx, c.ID)
 	if err != nil {
-		return Request{}.text()
+		c.Session.lose(c) // as in commitHeld: nobody writes under it any more
+		return "", fmt.Errorf("end %s: %w", c.ID, err)
 	}
-	for _, kv := range resp.Responses[0].GetResponseRange().GetKvs() {
-		if q, err := decodeRequest(kv); err == nil {
-			return q.text()
-		}
-	}
-	return Request{}.text()
+	e := q.ending(cause, r.now())
+	e.output = output
+	return e.outcome, r.end(ctx, c, e)
 }
 
-// ending is how a process ends.
-type ending struct {
-	outcome Outcome
-	reason  string
-	err     string // what the attempt ended in
-	isError bool   // the handler's error, which counts
-	output  json.RawMessage
-	at      time.Time
+// standing reads the request that stands for a process; that to cancel it if
+// there is none, or if it can't be read. While etcd can't be reached it asks
+// again until ctx ends: what is asked for decides the outcome.
+func (r *Registry) standing(ctx context.Context, id string) (*Request, error) {
+	pause := newPause()
+	for {
+		resp, err := r.read(ctx, get(r.keys.request(id)))
+		switch {
+		case err == nil:
+			q := &Request{}
+			if kv := newView(resp.Responses)[r.keys.request(id)]; kv != nil {
+				q, _ = decodeRequest(kv)
+			}
+			return q, nil
+		case ctx.Err() != nil:
+			return nil, unresolved(context.Cause(ctx), err)
+		case !errors.Is(err, ErrUnavailable):
+			return &Request{}, nil // that it was asked for is known, only what is not
+		}
+		select {
+		case <-r.closed:
+			return nil, unresolved(ErrClosed, err)
+		case <-time.After(pause.NextBackOff()):
+		case <-ctx.Done(): // as the next answer will tell
+		}
+	}
+}
+
+// AbandonOwn gives up the process of this claim, whose attempt has ended without
+// saying how far it came. Evidence is that its owner says so.
+func (r *Registry) AbandonOwn(ctx context.Context, c *Claim, cause string, output json.RawMessage) error {
+	e := abandonOwn(c.Session.holder(), r.now(), cause)
+	e.output = output
+	return r.end(ctx, c, e)
+}
+
+func abandonOwn(h holder, at time.Time, cause string) ending {
+	return ending{
+		outcome: Abandoned, err: cause, reason: EvidenceOwnerDrain, at: at,
+		evidence: &Evidence{What: EvidenceOwnerDrain, At: at, Node: h.node, Session: h.sid},
+	}
 }
 
 func (r *Registry) end(ctx context.Context, c *Claim, e ending) error {
@@ -73,6 +112,7 @@ func (r *Registry) end(ctx context.Context, c *Claim, e ending) error {
 	if e.isError {
 		next.Errors++
 	}
+	e.traces = c.leavesTraces()
 	tr, err := r.table.end(c.Session.holder(), next, e, nonce)
 	if err != nil {
 		return err
@@ -102,76 +142,11 @@ func (t table) end(h holder, next row, e ending, nonce string) (transition, erro
 	key := t.k.claim(h.sid, next.ID)
 	return transition{
 		name:      "end " + next.ID,
+		id:        next.ID,
+		alone:     len(e.also) > 0,
 		when:      t.held(h, next.ID, next.Fence),
-		then:      append(then, remove(key)),
+		then:      append(append(then, remove(key)), e.also...),
 		otherwise: []clientv3.Op{get(key), get(t.k.process(next.ID))},
 		applied:   t.wroteAttempt(written),
 	}, nil
-}
-
-// asEnd is what all ends share: the row with its outcome, the output, the
-// hint for those who wait, and the request, which is answered. The caller
-// deletes the place.
-func (t table) asEnd(next row, e ending, nonce string) (ops []clientv3.Op, written row, err error) {
-	next.Outcome, next.Reason, next.Error = e.outcome, cut(e.reason), cut(e.err)
-	next.FinishedAt = e.at
-	next.Due, next.What = time.Time{}, ""
-	apart := next.setOutput(e.output)
-	value, err := next.sealed(nonce)
-	if err != nil {
-		return nil, row{}, err
-	}
-	hint, err := encode(doneValue{Ended: []endedSeries{{ID: next.ID, Series: next.Series}}})
-	if err != nil {
-		return nil, row{}, fmt.Errorf("encode the hint of %s: %w", next.ID, err)
-	}
-	ops = []clientv3.Op{
-		put(t.k.process(next.ID), value),
-		put(t.k.done(next.Outcome, next.FinishedAt, nonce), string(hint)),
-		remove(t.k.request(next.ID)),
-	}
-	if apart != nil {
-		ops = append(ops, put(t.k.output(next.ID), string(apart)))
-	}
-	return ops, next, nil
-}
-
-// doneValue is a hint: these ids ended. Who reads it decides on the rows.
-type doneValue struct {
-	Ended []endedSeries `json:"ended"`
-}
-
-type endedSeries struct {
-	ID     string `json:"id"`
-	Series int    `json:"series"`
-}
-
-// wrote recognises the row that a transition wrote while it stands.
-func (t table) wrote(written row) func(view) bool {
-	return func(v view) bool {
-		there, ok := v.row(t.k, written.ID)
-		return ok && there.Mark == written.Mark
-	}
-}
-
-// wroteAttempt recognises the end of an attempt, also once later attempts
-// wrote over the row: by its history.
-func (t table) wroteAttempt(written row) func(view) bool {
-	return func(v view) bool {
-		there, ok := v.row(t.k, written.ID)
-		return ok && (there.Mark == written.Mark || there.remembers(written))
-	}
-}
-
-// remembers says whether the attempt that written ended is in r's history in
-// just that way. A claim that ended no attempt is in no history.
-func (r row) remembers(written row) bool {
-	n := len(written.History)
-	if n == 0 || written.History[n-1].Fence != written.Fence {
-		return false
-	}
-	mine := written.History[n-1]
-	return slices.ContainsFunc(r.History, func(past PastAttempt) bool {
-		return past.Fence == mine.Fence && past.EndedAt.Equal(mine.EndedAt) && past.Error == mine.Error
-	})
 }

@@ -24,6 +24,28 @@ var (
 	// queue changed. Nothing was done; list again.
 	ErrNotClaimable = errors.New("not claimable any more")
 
+	// ErrState says that what was asked can't be done to a process that is where this
+	// one is: the text tells where that is, and what can be done.
+	ErrState = errors.New("not in this state")
+
+	// ErrNotEnded says that the process has no outcome yet, so it can't be opened again.
+	ErrNotEnded = errors.New("the process has not ended")
+
+	// ErrOwnerBound says that the process is owner-bound and was started: it is never run
+	// again, so its claim can't be given back.
+	ErrOwnerBound = errors.New("owner-bound work is not run again")
+
+	// ErrOrphaned says that an orphan stays one: it is owner-bound, and there is neither
+	// proof that its holder is dead nor a request to abandon it.
+	ErrOrphaned = errors.New("an owner-bound orphan stays as it is")
+
+	// ErrAuthority says that the process is another authority's to end.
+	ErrAuthority = errors.New("another authority ends this process")
+
+	// ErrCondition says that a condition of the caller's own did not hold, so nothing was
+	// written.
+	ErrCondition = errors.New("a condition of the caller does not hold")
+
 	// ErrRequested says that a request to end the process stands, so it can't be put
 	// back into the queue. The holder is to end it.
 	ErrRequested = errors.New("a request to end the process stands")
@@ -37,10 +59,11 @@ var (
 	ErrClosed = errors.New("registry: closed")
 )
 
-// TooLargeError says that an encoded input or output is over the limit
-// (Options.MaxInput). Nothing was written.
+// TooLargeError says that something is over its limit: an encoded input,
+// output, progress or step ([Options].MaxInput), a reference (4 KiB), or the
+// operations of a caller's own (1 MiB). Nothing was written.
 type TooLargeError struct {
-	What      string // "input" or "output"
+	What      string // such as "input"
 	Size, Max int    // bytes as encoded
 }
 

@@ -39,7 +39,13 @@ type explorer struct {
 	tells     map[*evaluator]string
 	sends     map[look]event
 	stands    map[look]string
-	rows      map[string]row // decoded, by value
+	rows      map[*mvccpb.KeyValue]row // decoded
+	hints     map[*mvccpb.KeyValue]endedSeries
+	stories   map[story]bool
+	arounds   map[place]around
+
+	// base is the attempt that a series begins after, by what opened it.
+	base map[string]int
 }
 
 // world bounds the exploration.
@@ -47,11 +53,25 @@ type world struct {
 	name     string
 	ids      []string
 	sessions []session
-	calls    int // under way at a time
+	calls    int  // under way at a time
+	large    bool // not to be explored again and again
 	late     bool
-	paused   bool // somebody pauses the queue
+	paused   bool // somebody pauses the queue, and resumes it
 	meddled  bool // somebody detaches or recreates keys of sessions
 	unclaims bool // nodes put back what they cannot run
+	pruned   bool // somebody prunes what has ended
+
+	disposition  Disposition // rerunnable if empty
+	deadline     bool        // processes have one; clocks differ on whether it has passed
+	maxAdoptions int
+	series       int  // so many at the most; 0 is 1
+	abandons     bool // somebody asks to abandon
+	handsOff     bool // attempts hand off
+	writes       bool // attempts write progress and steps
+	testifies    bool // somebody proves deaths after sessions have ended
+	uncancelled  bool // nobody cancels
+	// also is what further actors may do.
+	also func(*explorer, *evaluator) []*call
 	// spoil changes each transition before it is used, as a fault of ours
 	// would.
 	spoil func(*call)
@@ -78,12 +98,14 @@ type call struct {
 	kind string // for messages and for the mutations
 	id   string // of the process, if it is about one
 	sid  string // the session in whose name it is, if it is a node's write
+	asks string // what somebody asks for who ends it at once
 	// seen is what it is conditioned on, also where world.spoil took that away:
 	// a state tells a call that is up to date from one that is not.
 	seen []clientv3.Cmp
 	// landed is how often it was applied, 2 for more. believe judges what its sender
 	// makes of an answer.
 	landed  int
+	born    int64 // see bornAt
 	believe func(c *call, at *evaluator, applied bool) string
 }
 
@@ -91,6 +113,18 @@ type call struct {
 type look struct {
 	store *evaluator
 	call  *call
+}
+
+// story is what a call would find if it were refused.
+type story struct {
+	call *call
+	kvs  [4]*mvccpb.KeyValue
+}
+
+// place is a process in a state.
+type place struct {
+	store *evaluator
+	id    string
 }
 
 // event is a step that may be taken.
@@ -110,7 +144,9 @@ func newExplorer(w world) *explorer {
 	x := &explorer{
 		t: table{newKeys("x")}, world: w,
 		seen: map[string]bool{}, possibles: map[*evaluator][]*call{}, happens: map[*evaluator][]event{},
-		tells: map[*evaluator]string{}, sends: map[look]event{}, stands: map[look]string{}, rows: map[string]row{},
+		tells: map[*evaluator]string{}, sends: map[look]event{}, stands: map[look]string{}, rows: map[*mvccpb.KeyValue]row{},
+		hints: map[*mvccpb.KeyValue]endedSeries{}, stories: map[story]bool{}, arounds: map[place]around{},
+		base: map[string]int{},
 	}
 	s := evaluator{revision: 1, kvs: map[string]*mvccpb.KeyValue{}}
 	for _, incarnation := range w.sessions {
@@ -141,12 +177,15 @@ func (x *explorer) expand(s *state) *violation {
 		if e.what != "" {
 			return x.broken(s, e)
 		}
-		if e.next != nil {
-			calls := slices.Clone(s.calls)
-			calls[i] = e.call
-			x.add(&state{store: e.next, calls: calls, from: s, step: e.name})
+		if e.next == nil {
+			continue
 		}
-		x.add(&state{store: s.store, calls: slices.Delete(slices.Clone(s.calls), i, i+1), from: s, step: "forget " + c.name})
+		calls := slices.Clone(s.calls)
+		calls[i] = e.call
+		x.add(&state{store: e.next, calls: calls, from: s, step: e.name})
+		// Or no further copy of it is under way. That is so at once or never:
+		// one that gets lost later comes to the same.
+		x.add(&state{store: e.next, calls: slices.Delete(slices.Clone(calls), i, i+1), from: s, step: e.name + " for the last time"})
 	}
 	if len(s.calls) < x.world.calls {
 		for _, c := range x.possible(s.store) {
@@ -189,7 +228,7 @@ func (x *explorer) land(s *evaluator, c *call) event {
 		e.what = x.wrong(s, e.next, e.call)
 	}
 	if e.what == "" {
-		e.what = after.believe(&after, &next, resolve(c.transition, resp).applied)
+		e.what = x.forgive(&next, &after, after.believe(&after, &next, resolve(c.transition, resp).applied))
 	}
 	return e
 }
@@ -250,6 +289,13 @@ func (x *explorer) nonce() string {
 	return fmt.Sprint("nonce ", x.stamps)
 }
 
+// madeBefore says which of two nonces was handed out first.
+func madeBefore(a, b string) bool {
+	var n, m int
+	_ = must(fmt.Sscanf(a+" "+b, "nonce %d nonce %d", &n, &m))
+	return n < m
+}
+
 // possible is every call that somebody may decide on, by what stands there.
 func (x *explorer) possible(s *evaluator) []*call {
 	if calls, ok := x.possibles[s]; ok {
@@ -257,11 +303,18 @@ func (x *explorer) possible(s *evaluator) []*call {
 	}
 	var calls []*call
 	for _, c := range x.decide(s) {
-		c.seen = c.when
+		c.seen, c.born = c.when, x.bornAt(s, c.id)
 		if x.world.spoil != nil {
 			x.world.spoil(c)
 		}
 		calls = append(calls, c)
+	}
+	for i, c := range calls { // the same of another series is another call
+		for _, other := range calls[:i] {
+			if c.same(other) && c.kind != "forget hint" {
+				panic("two calls are told apart by nothing: " + c.kind + " " + c.name)
+			}
+		}
 	}
 	slices.SortStableFunc(calls, func(a, b *call) int { return cmp.Compare(a.name, b.name) })
 	x.possibles[s] = calls
@@ -295,12 +348,24 @@ func (x *explorer) tell(s *evaluator) string {
 	for _, key := range slices.Sorted(maps.Keys(s.kvs)) {
 		switch kind, rest, _ := strings.Cut(strings.TrimPrefix(key, x.t.k.root), "/"); kind {
 		case "done": // a name of its own each time
-			b.WriteString("done ")
+			if hint := fmt.Sprint("done ", x.hintOf(s.kvs[key]), " "); !x.world.pruned || !strings.Contains(b.String(), hint) {
+				b.WriteString(hint)
+			}
+		case "timer": // a deadline's is the row's, whatever its time is
+			b.WriteString(strings.TrimPrefix(key, x.t.k.timers()+strings.Split(rest, "/")[0]) + " ")
 		case "process":
 			there, _ := x.row(s, rest)
-			fmt.Fprintf(&b, "%s %d %s %v ", rest, there.Seq, there.What, there.ended())
+			fmt.Fprintf(&b, "%s %d %s %d %v %d ", rest, there.Seq, there.What, there.Series, there.ended(), there.Adoptions*min(x.world.maxAdoptions, 1))
+			if there.spec.Disposition == OwnerBound {
+				fmt.Fprint(&b, there.Attempt > x.base[there.Opened], " ")
+			}
 		case "session":
 			fmt.Fprintf(&b, "%s %v %d ", rest, x.alive(s, rest), s.kvs[key].Lease)
+		case "node":
+			fmt.Fprintf(&b, "%s %v ", rest, x.node(s, rest).value.Evidence != "" && x.world.disposition == OwnerBound)
+		case "request":
+			q, _ := decodeRequest(s.kvs[key])
+			fmt.Fprintf(&b, "%s %s ", key, q.What)
 		default:
 			b.WriteString(key + " ")
 		}
@@ -314,11 +379,8 @@ func (x *explorer) standing(s *evaluator, c *call) string {
 	if ok {
 		return text
 	}
-	_, resp, err := s.txn(nil, c.otherwise, nil)
-	if err != nil {
-		panic(err)
-	}
-	text = fmt.Sprintf("; %s, landed %d, over %v, recognised %v:", c.name, c.landed, x.over(s, c), c.applied(newView(resp.Responses)))
+	text = fmt.Sprintf("; %s, landed %d, over %v, recognised %v, forgotten %v:",
+		c.name, c.landed, x.over(s, c), x.recognised(s, c), x.forgotten(s, c))
 	for i := range c.seen {
 		if s.compare(c.seen[i].GetCompare()) {
 			text += fmt.Sprint(" ", i)
@@ -326,6 +388,27 @@ func (x *explorer) standing(s *evaluator, c *call) string {
 	}
 	x.stands[look{s, c}] = text
 	return text
+}
+
+// recognised says whether a call's sender would find that it has landed.
+func (x *explorer) recognised(s *evaluator, c *call) bool {
+	told := story{call: c}
+	for i, op := range c.otherwise {
+		told.kvs[i] = s.kvs[string(op.KeyBytes())]
+	}
+	found, ok := x.stories[told]
+	if ok {
+		return found
+	}
+	v := view{}
+	for _, kv := range told.kvs {
+		if kv != nil {
+			v[string(kv.Key)] = kv
+		}
+	}
+	found = c.applied(v)
+	x.stories[told] = found
+	return found
 }
 
 // over says whether a call can never land again: it wants a key as it was at
@@ -357,8 +440,9 @@ func TestTransitionsKeepTheRules(t *testing.T) {
 	}
 	slices.Sort(kinds)
 	want := []string{
-		"adopt", "cancel waiting", "claim", "end", "end orphan", "end session", "forget", "mature",
-		"request", "requeue", "requeue orphan", "start", "unclaim",
+		"abandon orphan", "abandon parked", "abandon request", "adopt", "cancel waiting", "claim", "deadline dropped",
+		"deadline of waiting", "deadline request", "end", "end detached", "end external", "end orphan", "end session",
+		"forget", "forget hint", "hand off", "mature", "prune", "reopen", "request", "requeue", "requeue orphan", "start", "testify", "unclaim", "write",
 	}
 	if got := slices.Compact(kinds); !slices.Equal(got, want) {
 		t.Errorf("explored %v, want %v", got, want)

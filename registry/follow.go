@@ -27,7 +27,8 @@ type Events struct {
 	// Requested: somebody asks to end the process, or the request was
 	// answered and is gone (q is nil).
 	Requested func(id string, q *Request)
-	// Poked: somebody asks the node to look now.
+	// Poked: somebody asks the node to look now, or a queue was paused or
+	// resumed.
 	Poked func()
 }
 
@@ -44,6 +45,7 @@ func (r *Registry) Follow(ctx context.Context, node string, e Events) error {
 		r.feed(ctx, r.keys.session(""), clientv3.WithPrefix(), clientv3.WithFilterPut()),
 		r.feed(ctx, r.keys.request(""), clientv3.WithPrefix()),
 		r.feed(ctx, r.keys.poke(node), clientv3.WithFilterDelete()),
+		r.feed(ctx, r.keys.queue(""), clientv3.WithPrefix()),
 	}
 	responses := make(chan clientv3.WatchResponse)
 	var readers sync.WaitGroup
@@ -133,7 +135,7 @@ func (f follower) event(e *clientv3.Event) {
 		}
 	case strings.HasPrefix(rest, "request/"):
 		f.request(last(key), e.Kv, gone)
-	case strings.HasPrefix(rest, "poke/"):
+	case strings.HasPrefix(rest, "poke/"), strings.HasPrefix(rest, "queue/"):
 		if f.events.Poked != nil {
 			f.events.Poked()
 		}
@@ -148,10 +150,7 @@ func (f follower) request(id string, kv *mvccpb.KeyValue, gone bool) {
 		f.events.Requested(id, nil)
 		return
 	}
-	q, err := decodeRequest(kv)
-	if err != nil {
-		q = &Request{} // that somebody asked is all that matters
-	}
+	q, _ := decodeRequest(kv) // that somebody asked, and when, is all that matters
 	f.events.Requested(id, q)
 }
 
@@ -163,10 +162,7 @@ func (r *Registry) Requests(ctx context.Context) (map[string]Request, error) {
 	}
 	standing := map[string]Request{}
 	for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
-		q, err := decodeRequest(kv)
-		if err != nil {
-			q = &Request{}
-		}
+		q, _ := decodeRequest(kv)
 		standing[last(string(kv.Key))] = *q
 	}
 	return standing, nil

@@ -31,6 +31,13 @@ func (k keys) output(id string) string  { return k.root + "output/" + escape.Rep
 func (k keys) request(id string) string { return k.root + "request/" + escape.Replace(id) }
 func (k keys) parked(id string) string  { return k.root + "parked/" + escape.Replace(id) }
 
+func (k keys) progress(id string) string   { return k.root + "progress/" + escape.Replace(id) }
+func (k keys) steps(id string) string      { return k.root + "step/" + escape.Replace(id) + "/" }
+func (k keys) step(id, name string) string { return k.steps(id) + name }
+
+// deadline is the timer of a process's deadline, which is no place.
+func (k keys) deadline(r row) string { return k.timer(r.DeadlineAt, r.ID, dueDeadline) }
+
 func (k keys) claim(sid, id string) string { return k.claims(sid) + escape.Replace(id) }
 func (k keys) claims(sid string) string    { return k.root + "claim/" + sid + "/" }
 func (k keys) session(sid string) string   { return k.root + "session/" + sid }
@@ -64,8 +71,11 @@ var latest = time.Unix(0, math.MaxInt64)
 // done is the hint that ids ended. The nonce keeps two batches that end in
 // the same nanosecond apart.
 func (k keys) done(o Outcome, finished time.Time, nonce string) string {
-	return k.root + "done/" + string(o) + "/" + ordinal(finished.UnixNano()) + "/" + nonce
+	return k.ended(o) + ordinal(finished.UnixNano()) + "/" + nonce
 }
+
+// ended is the prefix of the hints of one outcome, in the order of time.
+func (k keys) ended(o Outcome) string { return k.root + "done/" + string(o) + "/" }
 
 // ordinal writes a number so that the order of bytes is the order of numbers.
 func ordinal(n int64) string { return fmt.Sprintf("%020d", max(n, 0)) }

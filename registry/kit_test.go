@@ -63,7 +63,7 @@ func start(t *testing.T, r *Registry, id string, opts ...StartOption) {
 // pending lists everything that may be claimed.
 func pending(t *testing.T, r *Registry) []Entry {
 	t.Helper()
-	entries, _, err := r.Window([]string{"default"}, []string{"k"}).List(t.Context(), 1000)
+	entries, _, err := r.Window([]string{"default"}, []string{"k"}).List(t.Context(), 1000, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,4 +166,18 @@ func write(t *testing.T, r *Registry, key, value string) {
 
 func input(raw string) StartOption {
 	return func(s *Spec) { s.Input = json.RawMessage(raw) }
+}
+
+// givenUp makes a call whose request is held back, and whose caller gives it
+// up. What it returns lets the request land.
+func givenUp(t *testing.T, wire *wire, call func(context.Context) error) (land func() error) {
+	t.Helper()
+	ctx, giveUp := context.WithCancel(t.Context())
+	wire.nextWrites(func(send func() error) error {
+		land = send
+		giveUp()
+		return errCut
+	})
+	wantErr(t, call(ctx), ErrUnresolved)
+	return land
 }

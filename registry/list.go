@@ -2,10 +2,12 @@ package registry
 
 import (
 	"context"
+	"encoding/base64"
+	"errors"
 	"fmt"
 	"slices"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
+	"strconv"
+	"strings"
 )
 
 // Filter says which processes List is to return. The zero Filter is all.
@@ -13,8 +15,13 @@ type Filter struct {
 	Statuses []Status // any of these; all if empty
 	Kind     string
 	Queue    string
-	After    string // only ids beyond this one, in the order of bytes
-	Limit    int    // 100 if zero, 10,000 at the most
+	Labels   map[string]string // all of these, with these values
+	After    string            // only ids beyond this one, in the order of bytes
+	// Cursor is the one of the page before: the list goes on after it, at the
+	// same revision, so that all pages together are one list as it was at one
+	// moment. It goes before After, and is meant for the same filter.
+	Cursor string
+	Limit  int // 100 if zero, 10,000 at the most
 	// Full includes input, output and history, which a list leaves out.
 	// Inputs and outputs over 4 KiB are only in Get.
 	Full bool
@@ -23,9 +30,6 @@ type Filter struct {
 const (
 	defaultLimit = 100
 	largestLimit = 10_000
-	// listChunk rows are read in one request while a list looks for what
-	// passes the filter.
-	listChunk = 200
 )
 
 // Page is a part of a list.
@@ -33,81 +37,60 @@ type Page struct {
 	Processes []Process
 	// More is true if there may be more beyond the last one.
 	More bool
-	// Next is the id to go on after; empty if there is no more.
-	Next string
+	// Next is the id to go on after, by what is true then; Cursor is what to go
+	// on with at the revision of this page. Both are empty if there is no more.
+	Next   string
+	Cursor string
 	// Revision is the one at which all of the page was read.
 	Revision int64
 	// Corrupt are rows that could not be read. They are not in Processes.
 	Corrupt []error
 }
 
-// List reads processes in the order of their ids, at one revision.
+// List reads processes in the order of their ids, at one revision. If etcd has
+// compacted the revision of the cursor, the error wraps [ErrCompacted]: begin
+// again, or go on after the last id. A cursor that is none is an error that
+// wraps [ErrInvalid].
 func (r *Registry) List(ctx context.Context, f Filter) (Page, error) {
 	if f.Limit <= 0 {
 		f.Limit = defaultLimit
 	}
 	f.Limit = min(f.Limit, largestLimit)
-	l := lister{r: r, filter: f, from: r.keys.process(""), end: upTo(r.keys.process(""))}
-	if f.After != "" {
-		l.from = r.keys.process(f.After) + "\x00"
-	}
-	resp, err := r.read(ctx, r.rosterOps()...)
-	if err != nil {
-		return Page{}, fmt.Errorf("list: %w", err)
-	}
-	l.page.Revision = resp.Header.Revision
-	l.nodes = r.parseRoster(resp.Responses[0].GetResponseRange().Kvs, resp.Responses[1].GetResponseRange().Kvs)
-	for !l.done {
-		if err := l.step(ctx); err != nil {
+	l := lister{r: r, filter: f, after: escape.Replace(f.After)}
+	if f.Cursor != "" {
+		revision, id, err := parseCursor(f.Cursor)
+		if err != nil {
 			return Page{}, fmt.Errorf("list: %w", err)
 		}
+		l.page.Revision, l.after = revision, escape.Replace(id)
+	}
+	err := l.run(ctx)
+	switch {
+	case errors.Is(err, ErrCompacted) && f.Cursor != "":
+		return Page{}, fmt.Errorf("list: the page before was read at revision %d, which etcd does not keep any more; begin again: %w",
+			l.page.Revision, err)
+	case err != nil:
+		return Page{}, fmt.Errorf("list: %w", err)
 	}
 	return l.page, nil
 }
 
-// lister walks process/ in chunks until the page is full.
-type lister struct {
-	r         *Registry
-	filter    Filter
-	nodes     []Node
-	from, end string
-	page      Page
-	done      bool
+// cursor is what to go on with after an id, at one revision.
+func cursor(revision int64, id string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(revision, 10) + " " + id))
 }
 
-func (l *lister) step(ctx context.Context) error {
-	resp, err := l.r.read(ctx, clientv3.OpGet(l.from, clientv3.WithRange(l.end),
-		clientv3.WithLimit(listChunk), clientv3.WithRev(l.page.Revision)))
-	if err != nil {
-		return err
+func parseCursor(text string) (revision int64, id string, err error) {
+	b, err := base64.RawURLEncoding.DecodeString(text)
+	if err == nil {
+		number, rest, _ := strings.Cut(string(b), " ")
+		id = rest
+		revision, err = strconv.ParseInt(number, 10, 64)
 	}
-	found := resp.Responses[0].GetResponseRange()
-	l.done = !found.More
-	var open []row
-	var located []*Process
-	chunk := make([]*Process, 0, len(found.Kvs))
-	for _, kv := range found.Kvs {
-		key := string(kv.Key)
-		l.from = key + "\x00"
-		there, err := decodeRow(key, last(key), kv.Value)
-		if err != nil {
-			l.page.Corrupt = append(l.page.Corrupt, err)
-			continue
-		}
-		if !l.filter.mayPass(there) {
-			continue
-		}
-		p := there.process()
-		chunk = append(chunk, &p)
-		if !there.ended() {
-			open, located = append(open, there), append(located, &p)
-		}
+	if err != nil || revision <= 0 || CheckID(id) != nil {
+		return 0, "", fmt.Errorf("%w: %.80q is not a cursor of a list", ErrInvalid, text)
 	}
-	if err := l.r.locate(ctx, l.page.Revision, l.nodes, open, located); err != nil {
-		return err
-	}
-	l.take(chunk)
-	return nil
+	return revision, id, nil
 }
 
 // mayPass tells by the row alone what can't pass, so that nothing more is
@@ -115,6 +98,11 @@ func (l *lister) step(ctx context.Context) error {
 func (f Filter) mayPass(there row) bool {
 	if f.Kind != "" && there.spec.Kind != f.Kind || f.Queue != "" && there.spec.Queue != f.Queue {
 		return false
+	}
+	for key, value := range f.Labels {
+		if its, ok := there.spec.Labels[key]; !ok || its != value {
+			return false
+		}
 	}
 	if len(f.Statuses) == 0 {
 		return true
@@ -125,19 +113,10 @@ func (f Filter) mayPass(there row) bool {
 	return slices.ContainsFunc(f.Statuses, func(s Status) bool { return !s.Ended() })
 }
 
-func (l *lister) take(chunk []*Process) {
-	for _, p := range chunk {
-		if len(l.filter.Statuses) > 0 && !slices.Contains(l.filter.Statuses, p.Status) {
-			continue
-		}
-		if len(l.page.Processes) == l.filter.Limit {
-			l.done = true
-			l.page.More, l.page.Next = true, l.page.Processes[l.filter.Limit-1].ID
-			return
-		}
-		if !l.filter.Full {
-			p.Input, p.Output, p.History = nil, nil, nil
-		}
-		l.page.Processes = append(l.page.Processes, *p)
-	}
+// claimedOnly says whether only what is claimed can pass: that is found from
+// the claims, without reading all rows.
+func (f Filter) claimedOnly() bool {
+	return len(f.Statuses) > 0 && !slices.ContainsFunc(f.Statuses, func(s Status) bool {
+		return s != StatusRunning && s != StatusOrphaned
+	})
 }

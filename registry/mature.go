@@ -11,33 +11,56 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// horizon is how far ahead of now Mature looks for the next due time. It
-// bounds what etcd counts, however many processes wait for later.
-const horizon = 2 * time.Second
+// defaultHorizon is how far ahead of now Mature looks for the next due time.
+// A horizon bounds what etcd counts, however many processes wait for later.
+const defaultHorizon = 2 * time.Second
 
 // maturing is how many timers are matured at a time.
-const maturing = 16
+const maturing = 64
 
 // Mature makes claimable what this node's clock calls due, at most limit of
-// it, and says how many it was. next is the earliest due time that it saw
-// beyond, within 2 s; zero if there is none. A timer that drover did not write
-// is passed over: errors of that kind are a [*CorruptError] each, joined, and
-// the others are matured all the same.
+// it, and sees to deadlines that have passed. It says how many it was. next is
+// the earliest due time that it saw beyond, within 2 s; zero if there is none.
+// A timer that drover did not write, or whose row can't be read, is passed
+// over: errors of that kind are a [*CorruptError] each, joined, and the others
+// are matured all the same.
 func (r *Registry) Mature(ctx context.Context, limit int) (matured int, next time.Time, err error) {
+	return r.MatureWithin(ctx, limit, defaultHorizon)
+}
+
+// MatureWithin is Mature for those who come back later than in 2 s: next is
+// looked for within the horizon.
+func (r *Registry) MatureWithin(ctx context.Context, limit int, horizon time.Duration) (matured int, next time.Time, err error) {
 	now := r.options.Now()
-	resp, err := r.read(ctx, clientv3.OpGet(r.keys.timers(),
-		clientv3.WithRange(r.keys.timers()+ordinal(now.Add(horizon).UnixNano())), clientv3.WithLimit(int64(limit))))
-	if err != nil {
-		return 0, time.Time{}, fmt.Errorf("list timers: %w", err)
+	from, end := r.keys.timers(), r.keys.timers()+ordinal(now.Add(horizon).UnixNano())
+	var failed []error
+	for {
+		resp, err := r.read(ctx, clientv3.OpGet(from, clientv3.WithRange(end), clientv3.WithLimit(int64(limit))))
+		if err != nil {
+			return matured, next, errors.Join(append(failed, fmt.Errorf("list timers: %w", err))...)
+		}
+		found := resp.Responses[0].GetResponseRange()
+		n, ahead, errs := r.matureAll(ctx, found.Kvs, now)
+		matured, next, failed = matured+n, ahead, append(failed, errs...)
+		// Timers that can't be read stay where they are, at the front. Others
+		// must not wait behind them.
+		if n > 0 || !ahead.IsZero() || !found.More || ctx.Err() != nil {
+			return matured, next, errors.Join(failed...)
+		}
+		from = string(found.Kvs[len(found.Kvs)-1].Key) + "\x00"
 	}
-	timers := resp.Responses[0].GetResponseRange().Kvs
-	done, failed := make([]bool, len(timers)), make([]error, len(timers))
+}
+
+// matureAll matures those of the timers that are due. next is the first one
+// that is not.
+func (r *Registry) matureAll(ctx context.Context, timers []*mvccpb.KeyValue, now time.Time) (matured int, next time.Time, failed []error) {
+	done, errs := make([]bool, len(timers)), make([]error, len(timers))
 	var sending errgroup.Group
 	sending.SetLimit(maturing)
 	for i, kv := range timers {
 		due, _, _, ok := r.keys.parseTimer(string(kv.Key))
 		if !ok {
-			failed[i] = &CorruptError{Key: string(kv.Key), Why: errForeign}
+			errs[i] = &CorruptError{Key: string(kv.Key), Why: errForeign}
 			continue
 		}
 		if due.After(now) {
@@ -45,21 +68,27 @@ func (r *Registry) Mature(ctx context.Context, limit int) (matured int, next tim
 			break
 		}
 		sending.Go(func() error {
-			done[i], failed[i] = r.matureOne(ctx, kv)
+			done[i], errs[i] = r.matureOne(ctx, kv)
 			return nil
 		})
 	}
 	_ = sending.Wait() // matureOne's errors are kept by timer
-	for _, ok := range done {
-		if ok {
+	for i := range timers {
+		if done[i] {
 			matured++
 		}
+		if errs[i] != nil {
+			failed = append(failed, errs[i])
+		}
 	}
-	return matured, next, errors.Join(failed...)
+	return matured, next, failed
 }
 
 func (r *Registry) matureOne(ctx context.Context, timer *mvccpb.KeyValue) (bool, error) {
-	_, id, _, _ := r.keys.parseTimer(string(timer.Key))
+	due, id, what, _ := r.keys.parseTimer(string(timer.Key))
+	if what == dueDeadline {
+		return r.expire(ctx, timer, id, due)
+	}
 	e, ok := r.keys.parsePending(string(timer.Value))
 	if !ok || e.ID != id {
 		return false, &CorruptError{Key: string(timer.Key), Why: errForeign}
@@ -77,6 +106,7 @@ func (t table) mature(timer *mvccpb.KeyValue, e Entry) transition {
 	key, pending := string(timer.Key), t.k.pending(e)
 	return transition{
 		name:      "mature " + e.ID,
+		id:        e.ID,
 		when:      []clientv3.Cmp{asRead(key, timer.ModRevision)},
 		then:      []clientv3.Op{remove(key), put(pending, "{}")},
 		otherwise: nil,

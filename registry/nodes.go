@@ -32,8 +32,9 @@ type Node struct {
 	Process lease.Identity `json:"-"`
 	Witness lease.Identity `json:"-"`
 
-	created int64 // CreateRevision of its session
-	value   nodeValue
+	created  int64 // CreateRevision of its session
+	revision int64 // ModRevision of its node/ key
+	value    nodeValue
 }
 
 // Nodes lists the living nodes by name, with how much each runs.
@@ -69,10 +70,10 @@ func (r *Registry) roster(ctx context.Context) ([]Node, error) {
 	return r.parseRoster(resp.Responses[0].GetResponseRange().Kvs, resp.Responses[1].GetResponseRange().Kvs), nil
 }
 
-func (r *Registry) rosterOps() []clientv3.Op {
+func (r *Registry) rosterOps(at ...clientv3.OpOption) []clientv3.Op {
+	all := append([]clientv3.OpOption{clientv3.WithPrefix()}, at...)
 	return []clientv3.Op{
-		clientv3.OpGet(r.keys.node(""), clientv3.WithPrefix()),
-		clientv3.OpGet(r.keys.session(""), clientv3.WithPrefix()),
+		clientv3.OpGet(r.keys.node(""), all...), clientv3.OpGet(r.keys.session(""), all...),
 	}
 }
 
@@ -82,7 +83,7 @@ func (r *Registry) parseRoster(nodes, sessions []*mvccpb.KeyValue) []Node {
 	var roster []Node
 	at := map[string]int{}
 	for _, kv := range nodes {
-		n := Node{Session: last(string(kv.Key))}
+		n := Node{Session: last(string(kv.Key)), revision: kv.ModRevision}
 		if json.Unmarshal(kv.Value, &n.value) == nil {
 			n.Name, n.Process, n.Witness = n.value.Name, n.value.Process, n.value.Witness
 		}
@@ -106,22 +107,18 @@ func (r *Registry) parseRoster(nodes, sessions []*mvccpb.KeyValue) []Node {
 	return roster
 }
 
-// endDetached deletes a session whose lease was detached, by a plain put on
-// its key. It would never expire; its node takes it for lost as well.
-func (r *Registry) endDetached(ctx context.Context, n Node) error {
-	tr, err := r.table.endSession(n, "its key was on no lease", r.now())
-	if err != nil {
-		return err
+// proof is the evidence that the node is dead; without Proof if there is none.
+func (n Node) proof() Evidence {
+	return Evidence{
+		What: EvidenceDeath, Node: n.Name, Session: n.Session, Proof: n.value.Evidence, At: n.value.EndedAt,
 	}
-	tr.when = append(tr.when, clientv3.Compare(clientv3.LeaseValue(r.keys.session(n.Session)), "=", 0))
-	_, err = r.commit(ctx, tr)
-	return err
 }
 
 // EndDeadSessions ends sessions that are over but whose keys stand: those that
 // somebody detached from their leases, and, as the kernel knows, those of nodes
-// on this host that are gone, with their witnesses. dying says
-// that one is gone and its witness is not yet: ask again soon.
+// on this host that are gone, with their witnesses. Of those whose sessions
+// were over before it notes that the nodes are dead. dying says that a node is
+// gone and its witness is not yet: ask again soon.
 func (r *Registry) EndDeadSessions(ctx context.Context) (ended int, dying bool, err error) {
 	all, err := r.roster(ctx)
 	if err != nil {
@@ -131,30 +128,42 @@ func (r *Registry) EndDeadSessions(ctx context.Context) (ended int, dying bool, 
 	for _, n := range all {
 		if n.created != 0 && !n.Alive {
 			// Nobody can adopt what it holds while its key stands.
-			if err := r.endDetached(ctx, n); err != nil {
-				failed = append(failed, err)
-			}
-			continue
-		}
-		if !n.Alive {
-			continue
-		}
-		evidence, gone := n.Process.Gone()
-		if !gone {
-			continue
-		}
-		// Until the witness is gone, what the node had started may run.
-		if n.Witness.PID != 0 {
-			if _, gone = n.Witness.Gone(); !gone {
-				dying = true
-				continue
-			}
-		}
-		if err := r.EndSession(ctx, n, evidence); err != nil {
+			_, err := r.commit(ctx, r.table.endDetached(n))
 			failed = append(failed, err)
 			continue
 		}
-		ended++
+		over, waits, err := r.endIfDead(ctx, n)
+		failed = append(failed, err)
+		dying = dying || waits
+		if over {
+			ended++
+		}
 	}
 	return ended, dying, errors.Join(failed...)
+}
+
+// endIfDead asks the kernel.
+func (r *Registry) endIfDead(ctx context.Context, n Node) (over, dying bool, err error) {
+	if n.value.Evidence != "" {
+		return false, false, nil // it is known
+	}
+	evidence, gone := n.Process.Gone()
+	if !gone {
+		return false, false, nil
+	}
+	// Until the witness is gone, what the node had started may run.
+	if n.Witness.PID != 0 {
+		if _, gone = n.Witness.Gone(); !gone {
+			return false, true, nil
+		}
+	}
+	if n.Alive {
+		err := r.EndSession(ctx, n, evidence)
+		return err == nil, false, err
+	}
+	tr, err := r.table.testify(n, evidence, r.now())
+	if err == nil {
+		_, err = r.commit(ctx, tr)
+	}
+	return false, false, err
 }

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"encoding/json"
 	"time"
 )
@@ -14,7 +15,14 @@ const (
 	Completed Outcome = "completed" // its handler returned a value
 	Failed    Outcome = "failed"    // its handler failed for good, or too often
 	Cancelled Outcome = "cancelled" // somebody asked for it, or its handler did
+	// Abandoned: nobody will go on with it, and how far it came is not known.
+	// The evidence says by what right it was given up.
+	Abandoned Outcome = "abandoned"
 )
+
+func (o Outcome) valid() bool {
+	return o == Completed || o == Failed || o == Cancelled || o == Abandoned
+}
 
 // Status is where a process is: one of the outcomes, or where it waits.
 type Status string
@@ -33,7 +41,7 @@ const (
 	StatusCompleted Status = Status(Completed)
 	StatusFailed    Status = Status(Failed)
 	StatusCancelled Status = Status(Cancelled)
-	StatusAbandoned Status = "abandoned"
+	StatusAbandoned Status = Status(Abandoned)
 )
 
 // Ended says whether no further attempt will be made in this series.
@@ -74,6 +82,13 @@ type Process struct {
 	MaxAttempts int      `json:"max_attempts"`
 	Backoff     Duration `json:"backoff"`
 
+	BackoffPolicy  string            `json:"backoff_policy,omitempty"`
+	MaxAdoptions   int               `json:"max_adoptions,omitempty"` // if it is not the default
+	AttemptTimeout Duration          `json:"attempt_timeout,omitzero"`
+	Deadline       Duration          `json:"deadline,omitzero"` // from creation
+	Labels         map[string]string `json:"labels,omitempty"`
+	Authority      string            `json:"authority,omitempty"` // who may end it, if it is parked
+
 	CreatedAt  time.Time `json:"created_at"`
 	DueAt      time.Time `json:"due_at,omitzero"`     // while scheduled
 	StartedAt  time.Time `json:"started_at,omitzero"` // of the current or last attempt
@@ -86,7 +101,13 @@ type Process struct {
 	Output        json.RawMessage `json:"output,omitempty"`
 	Error         string          `json:"error,omitempty"`
 	OutcomeReason string          `json:"outcome_reason,omitempty"`
-	History       []PastAttempt   `json:"history,omitempty"` // oldest first, the last 20
+	// Evidence is by what right a process was ended that no attempt ended.
+	Evidence *Evidence `json:"evidence,omitempty"`
+	// Reference is what the process is outside, once it was handed off.
+	Reference json.RawMessage `json:"reference,omitempty"`
+	// Progress is what the present attempt, or the last, said of itself.
+	Progress json.RawMessage `json:"progress,omitempty"`
+	History  []PastAttempt   `json:"history,omitempty"` // oldest first, the last 20
 
 	CancelRequested *Request `json:"cancel_requested,omitempty"`
 }
@@ -102,13 +123,6 @@ type Holding struct {
 	ClaimedAt time.Time `json:"claimed_at"`
 }
 
-// Request asks the holder of a running process to end it.
-type Request struct {
-	By     string    `json:"by,omitempty"`
-	Reason string    `json:"reason,omitempty"`
-	At     time.Time `json:"at"`
-}
-
 // process is the row as people see it, but for where it waits.
 func (r row) process() Process {
 	p := Process{
@@ -118,7 +132,10 @@ func (r row) process() Process {
 		MaxAttempts: r.spec.maxAttempts(), Backoff: Duration(r.spec.backoff()),
 		CreatedAt: r.CreatedAt.UTC(), StartedAt: utc(r.StartedAt), FinishedAt: utc(r.FinishedAt),
 		Input: r.spec.Input, Output: r.Output, Error: r.Error, OutcomeReason: r.Reason,
-		History: r.History,
+		History: r.History, Evidence: r.Evidence, Reference: r.Reference,
+		BackoffPolicy: r.spec.BackoffPolicy, MaxAdoptions: r.spec.MaxAdoptions,
+		AttemptTimeout: r.spec.AttemptTimeout, Deadline: r.spec.Deadline, Labels: r.spec.Labels,
+		Authority: cmp.Or(r.Authority, r.spec.Authority),
 	}
 	if r.ended() {
 		p.Fence = r.Fence

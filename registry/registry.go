@@ -19,7 +19,7 @@ type Registry struct {
 	keys    keys
 	table   table
 	seq     sequence
-	waiting *doneWatch
+	waiting *waitingRoom
 
 	closed chan struct{}
 	close  sync.Once
@@ -38,7 +38,7 @@ func Open(ctx context.Context, client *clientv3.Client, o Options) (*Registry, e
 		client: client, options: o, log: o.Logger.Named("registry"),
 		keys: k, table: table{k}, closed: make(chan struct{}),
 	}
-	r.waiting = newDoneWatch(r)
+	r.waiting = newWaitingRoom(r)
 	if _, err := r.read(ctx, get(k.root)); err != nil {
 		return nil, fmt.Errorf("open a registry: %w", err)
 	}

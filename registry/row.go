@@ -24,6 +24,7 @@ const (
 const (
 	SessionLost = "session lost" // its node died under it
 	HandedBack  = "handed back"  // its node shut down
+	HandedOff   = "handed off"   // somebody outside goes on with it
 )
 
 // row is the durable state of one process. First what changes, then the spec,
@@ -45,6 +46,14 @@ type row struct {
 	Due  time.Time `json:"due,omitzero"`
 	What string    `json:"what,omitempty"`
 
+	// DeadlineAt is when this series is failed if it has not ended; its timer
+	// key follows from it.
+	DeadlineAt time.Time `json:"deadline_at,omitzero"`
+	// Reference and Authority are of a process that was handed off: what it is
+	// outside, and who may end it.
+	Reference json.RawMessage `json:"reference,omitempty"`
+	Authority string          `json:"authority,omitempty"`
+
 	StartedAt  time.Time       `json:"started_at,omitzero"` // of the last attempt that ended
 	FinishedAt time.Time       `json:"finished_at,omitzero"`
 	Outcome    Outcome         `json:"outcome,omitempty"`
@@ -52,11 +61,14 @@ type row struct {
 	Error      string          `json:"error,omitempty"`
 	Output     json.RawMessage `json:"output,omitempty"`
 	OutputSize int             `json:"output_bytes,omitempty"` // set if the output has a key of its own
+	Evidence   *Evidence       `json:"evidence,omitempty"`     // of an outcome that no attempt wrote
 
 	// Fence is the last claim that wrote this row, Mark a hash of what it
 	// wrote: together they tell an unanswered write of ours from a later one.
 	Fence   int64           `json:"fence,omitempty"`
 	Mark    string          `json:"mark,omitempty"`
+	EndMark string          `json:"end_mark,omitempty"` // of the write that ended the series before
+	Opened  string          `json:"opened,omitempty"`   // nonce of the write that opened this one again
 	History []PastAttempt   `json:"history,omitempty"`
 	Spec    json.RawMessage `json:"spec"`
 
@@ -68,9 +80,24 @@ const (
 	dueStart  = "start"
 	dueRetry  = "retry"
 	dueSnooze = "snooze"
+	// whereParked is no timer: the place is parked/<id>.
+	whereParked = "parked"
+	// dueDeadline is a timer that is no place.
+	dueDeadline = "deadline"
 )
 
 func (r row) ended() bool { return r.Outcome != "" }
+
+// overdue says whether its deadline has passed.
+func (r row) overdue(now time.Time) bool { return !r.DeadlineAt.IsZero() && !now.Before(r.DeadlineAt) }
+
+// setDeadline counts the deadline of its spec from now.
+func (r *row) setDeadline(now time.Time) {
+	r.DeadlineAt = time.Time{}
+	if d := time.Duration(r.spec.Deadline); d > 0 {
+		r.DeadlineAt = now.Add(d).UTC().Round(0)
+	}
+}
 
 // entry is where the row says that the process waits.
 func (r row) entry() Entry {
@@ -86,10 +113,19 @@ func (r row) encode() (string, error) {
 // written it.
 func decodeRow(key string, id string, value []byte) (row, error) {
 	var r row
-	if err := json.Unmarshal(value, &r); err != nil {
+	// A field that this drover does not know may change what the process is, and
+	// would be gone with the next write.
+	if err := decodeStrictly(value, &r); err != nil {
+		var newer struct{ Schema int }
+		if json.Unmarshal(value, &newer) == nil && newer.Schema > schema {
+			err = newerSchema(newer.Schema)
+		}
 		return row{}, &CorruptError{Key: key, Why: err}
 	}
-	if err := json.Unmarshal(r.Spec, &r.spec); err != nil {
+	if r.Schema > schema {
+		return row{}, &CorruptError{Key: key, Why: newerSchema(r.Schema)}
+	}
+	if err := decodeStrictly(r.Spec, &r.spec); err != nil {
 		return row{}, &CorruptError{Key: key, Why: fmt.Errorf("spec: %w", err)}
 	}
 	if err := r.check(id); err != nil {
@@ -98,10 +134,12 @@ func decodeRow(key string, id string, value []byte) (row, error) {
 	return r, nil
 }
 
+func newerSchema(n int) error {
+	return fmt.Errorf("its schema is %d, this drover knows %d: a newer one wrote it", n, schema)
+}
+
 func (r row) check(id string) error {
 	switch {
-	case r.Schema > schema:
-		return fmt.Errorf("its schema is %d, this drover knows %d: a newer one wrote it", r.Schema, schema)
 	case r.Schema < 1 || r.Series < 1 || r.Seq <= 0 || r.CreatedAt.IsZero():
 		return errors.New("schema, series, seq or created_at is missing")
 	case r.ID != id:
@@ -110,6 +148,8 @@ func (r row) check(id string) error {
 		return errors.New("spec: kind, queue, disposition or hash is missing")
 	case r.spec.Priority < 0 || r.spec.Priority > lowestPriority:
 		return fmt.Errorf("spec: priority %d", r.spec.Priority)
+	case r.spec.Disposition != Rerunnable && r.spec.Disposition != OwnerBound && r.spec.Disposition != External:
+		return fmt.Errorf("spec: disposition %.40q", r.spec.Disposition)
 	}
 	return nil
 }
@@ -121,10 +161,13 @@ type PastAttempt struct {
 	Fence     int64     `json:"fence"`
 	StartedAt time.Time `json:"started_at"`
 	EndedAt   time.Time `json:"ended_at"`
-	// Error is empty for the attempt that completed the process; SessionLost
-	// or HandedBack where the handler was not the one to end it. It is cut
-	// at 2 KiB.
+	// Error is empty for the attempt that completed the process; SessionLost,
+	// HandedBack or HandedOff where it was not an error that ended it. It is
+	// cut at 2 KiB.
 	Error string `json:"error,omitempty"`
+	// Log is where the whole of what the attempt wrote is kept, as its handler
+	// says; cut at 2 KiB.
+	Log string `json:"log,omitempty"`
 }
 
 // endAttempt counts an attempt that was under a claim and writes it into the

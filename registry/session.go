@@ -20,6 +20,9 @@ type Session struct {
 	// nonces are of claims that are held or whose answer is awaited. A claim
 	// under this session with another nonce is a stray.
 	nonces map[string]bool
+	// unrecorded are nonces of claims whose attempts have ended without that
+	// being recorded, as far as is known.
+	unrecorded map[string]bool
 }
 
 // Node is the name of the node.
@@ -42,6 +45,23 @@ func (s *Session) forget(nonce string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.nonces, nonce)
+}
+
+// lose is for a claim that may still be held although nobody will write under
+// it any more.
+func (s *Session) lose(c *Claim) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.nonces, c.nonce)
+	if c.entered {
+		s.unrecorded[c.nonce] = true
+	}
+}
+
+func (s *Session) wasEntered(nonce string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unrecorded[nonce]
 }
 
 func (s *Session) knows(nonce string) bool {
@@ -81,7 +101,8 @@ type nodeValue struct {
 	Session string         `json:"incarnation"`
 	Process lease.Identity `json:"process,omitzero"`
 	Witness lease.Identity `json:"witness,omitzero"`
-	// Evidence is how it ended, if somebody had proof of it.
+	// Evidence is the proof that the node is dead, if somebody had one. That
+	// its session is over is none.
 	Evidence string    `json:"evidence,omitempty"`
 	EndedAt  time.Time `json:"ended_at,omitzero"`
 }
@@ -103,7 +124,7 @@ func (r *Registry) OpenSession(ctx context.Context, info NodeInfo, ttl time.Dura
 	if err != nil {
 		return nil, fmt.Errorf("open a session for node %s: %w", info.Name, err)
 	}
-	return &Session{Session: ls, node: info.Name, nonces: map[string]bool{}}, nil
+	return &Session{Session: ls, node: info.Name, nonces: map[string]bool{}, unrecorded: map[string]bool{}}, nil
 }
 
 func (r *Registry) records(sid string, info NodeInfo, since time.Time) (session, node lease.Record) {
@@ -144,26 +165,68 @@ func (r *Registry) EndSession(ctx context.Context, n Node, evidence string) erro
 }
 
 func (t table) endSession(n Node, evidence string, now time.Time) (transition, error) {
-	next := n.value
-	next.Evidence, next.EndedAt = evidence, now
-	value, err := encode(next)
+	node, err := t.proveDeath(n, evidence, now)
 	if err != nil {
-		return transition{}, fmt.Errorf("encode the end of session %s: %w", n.Session, err)
+		return transition{}, err
 	}
 	key := t.k.session(n.Session)
 	return transition{
 		name:    "end session " + n.Session,
+		alone:   true,
 		when:    []clientv3.Cmp{clientv3.Compare(clientv3.CreateRevision(key), "=", n.created)},
-		then:    []clientv3.Op{remove(key), put(t.k.node(n.Session), string(value))},
+		then:    []clientv3.Op{remove(key), node},
 		applied: func(view) bool { return false },
 	}, nil
+}
+
+// proveDeath notes the evidence where those find it who take over.
+func (t table) proveDeath(n Node, evidence string, now time.Time) (clientv3.Op, error) {
+	next := n.value
+	next.Evidence, next.EndedAt = evidence, now
+	value, err := encode(next)
+	if err != nil {
+		return clientv3.Op{}, fmt.Errorf("encode the end of session %s: %w", n.Session, err)
+	}
+	return put(t.k.node(n.Session), string(value)), nil
+}
+
+// testify notes the evidence for a node whose session was over before. If the
+// node holds nothing any more, it is forgotten, and nobody needs it.
+func (t table) testify(n Node, evidence string, now time.Time) (transition, error) {
+	node, err := t.proveDeath(n, evidence, now)
+	if err != nil {
+		return transition{}, err
+	}
+	return transition{
+		name:    "testify to the end of node " + n.Session,
+		alone:   true,
+		when:    []clientv3.Cmp{asRead(t.k.node(n.Session), n.revision), absent(t.k.session(n.Session))},
+		then:    []clientv3.Op{node},
+		applied: func(view) bool { return false },
+	}, nil
+}
+
+// endDetached deletes a session that is on no lease, so that what it holds can
+// be taken over. That proves nothing about its node.
+func (t table) endDetached(n Node) transition {
+	key := t.k.session(n.Session)
+	return transition{
+		name:  "end detached session " + n.Session,
+		alone: true,
+		when: []clientv3.Cmp{
+			clientv3.Compare(clientv3.CreateRevision(key), "=", n.created),
+			clientv3.Compare(clientv3.LeaseValue(key), "=", 0),
+		},
+		then:    []clientv3.Op{remove(key)},
+		applied: func(view) bool { return false },
+	}
 }
 
 // forgetNode drops a node from the roster once its session is gone and it
 // holds nothing. No claim can come back: each is conditioned on the session.
 func (t table) forgetNode(sid string) transition {
 	return transition{
-		name: "forget session " + sid,
+		name: "forget session " + sid, alone: true,
 		when: []clientv3.Cmp{
 			absent(t.k.session(sid)),
 			clientv3.Compare(clientv3.CreateRevision(t.k.claims(sid)).WithPrefix(), "=", 0),

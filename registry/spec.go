@@ -1,32 +1,53 @@
 package registry
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Disposition is what recovery may do to a process whose holder's session
 // ended. It is declared with the process and has no default.
 type Disposition string
 
-// Rerunnable work may be run again by anybody after a crash. Its handler
-// should be idempotent, or use the fence.
-const Rerunnable Disposition = "rerunnable"
+// The dispositions.
+const (
+	// Rerunnable work may be run again by anybody after a crash. Its handler
+	// should be idempotent, or use the fence.
+	Rerunnable Disposition = "rerunnable"
+	// OwnerBound work is never run again once it was started: not after an
+	// error, and not after a crash. When its holder's session ends it shows as
+	// orphaned, and becomes abandoned on proof that the holder is dead, or
+	// when somebody asks for that with [Registry.Abandon].
+	OwnerBound Disposition = "owner-bound"
+	// External work is done by somebody else: no node claims it. It waits,
+	// parked, for [Registry.EndExternal].
+	External Disposition = "external"
+)
+
+// BackoffConstant as the BackoffPolicy of a Spec makes every retry come after
+// just Backoff. The policy otherwise is exponential with full jitter.
+const BackoffConstant = "constant"
+
+// NeverQuarantined as the MaxAdoptions of a Spec: it is run again however many
+// nodes die under it.
+const NeverQuarantined = -1
 
 const (
-	defaultQueue       = "default"
-	defaultPriority    = 1
-	lowestPriority     = 3
-	defaultMaxAttempts = 10
-	defaultBackoff     = time.Second
-	// inlineInput is how many bytes of input or output stand in the row
-	// itself. Larger ones have a key of their own, so that a retry does not
-	// rewrite them and lists stay light.
-	inlineBytes = 4 << 10
+	defaultQueue        = "default"
+	defaultPriority     = 1
+	lowestPriority      = 3
+	defaultMaxAttempts  = 10
+	defaultMaxAdoptions = 3
+	defaultBackoff      = time.Second
+	// Limits of labels: how many, and the bytes of a value. They stand in the
+	// row, which every write copies.
+	maxLabels     = 32
+	maxLabelBytes = 255
 )
 
 // Spec says what a process is. Two starts with the same id are the same
@@ -44,46 +65,43 @@ type Spec struct {
 	// Disposition is required.
 	Disposition Disposition `json:"disposition"`
 	// MaxAttempts is how many errors of the handler make the process failed;
-	// 10 if zero. Attempts that were lost with their node or handed back at a
+	// zero leaves it to the kind's handler, and is 10 if that does not say.
+	// Attempts that were lost with their node or handed back at a
 	// shutdown don't count.
 	MaxAttempts int `json:"max_attempts,omitempty"`
-	// Backoff is the delay before the first retry, which grows from error to
-	// error; 1 s if zero.
+	// Backoff is the ceiling of the delay before the first retry, which
+	// doubles from error to error up to 10 min. The delay itself is random, up
+	// to that ceiling. Zero leaves it to the kind's handler, and is 1 s if that
+	// does not say.
 	Backoff Duration `json:"backoff,omitzero"`
+	// BackoffPolicy is "" or [BackoffConstant].
+	BackoffPolicy string `json:"backoff_policy,omitempty"`
+	// MaxAdoptions is how many nodes may die under the process before it is
+	// failed, as one that kills nodes: 3 if zero, [NeverQuarantined] for any
+	// number.
+	MaxAdoptions int `json:"max_adoptions,omitempty"`
+	// AttemptTimeout limits a single attempt: its context is cancelled then,
+	// and what it returns because of that is an error like others. Zero leaves
+	// it to the kind's handler, and is no limit if that does not say.
+	AttemptTimeout Duration `json:"attempt_timeout,omitzero"`
+	// Deadline limits the whole process, from its creation on (of each series
+	// anew): one that has not ended by then is failed, wherever it waits; a
+	// running one is asked to end. None if zero.
+	Deadline Duration `json:"deadline,omitzero"`
+	// Labels are for people and programs to find processes by: at most 32,
+	// with names as those of queues and values of up to 255 bytes.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Authority is who may end an external process; anybody who gives a name
+	// if it is empty. Only for [External] ones.
+	Authority string `json:"authority,omitempty"`
 	// Input is any JSON, or nothing.
 	Input json.RawMessage `json:"input,omitempty"`
 	// DueAt is when the process may first be claimed, by the clocks of the
 	// nodes; at once if zero. It is not part of what makes two specs equal.
 	DueAt time.Time `json:"due_at,omitzero"`
-}
-
-// StartOption changes one field of a Spec.
-type StartOption func(*Spec)
-
-// ID sets [Spec].ID.
-func ID(id string) StartOption { return func(s *Spec) { s.ID = id } }
-
-// Queue sets [Spec].Queue.
-func Queue(name string) StartOption { return func(s *Spec) { s.Queue = name } }
-
-// Priority sets [Spec].Priority: 0 is served first, 3 last.
-func Priority(p int) StartOption { return func(s *Spec) { s.Priority = &p } }
-
-// MaxAttempts sets [Spec].MaxAttempts.
-func MaxAttempts(n int) StartOption { return func(s *Spec) { s.MaxAttempts = n } }
-
-// Backoff sets [Spec].Backoff.
-func Backoff(d time.Duration) StartOption { return func(s *Spec) { s.Backoff = Duration(d) } }
-
-// At sets [Spec].DueAt.
-func At(t time.Time) StartOption { return func(s *Spec) { s.DueAt = t } }
-
-// With returns the spec changed by opts.
-func (s Spec) With(opts ...StartOption) Spec {
-	for _, o := range opts {
-		o(&s)
-	}
-	return s
+	// Delay is another way to say DueAt: so long after the start, by the
+	// starter's clock.
+	Delay Duration `json:"delay,omitzero"`
 }
 
 // Validate reports everything that is wrong with the spec, together. Limits
@@ -105,108 +123,85 @@ func (s Spec) Validate() error {
 	if p := s.Priority; p != nil && (*p < 0 || *p > lowestPriority) {
 		check(fmt.Errorf("%w: priority %d is not 0, 1, 2 or 3", ErrInvalid, *p))
 	}
-	if s.Disposition != Rerunnable {
-		check(fmt.Errorf("%w: disposition %.40q, it must be %q", ErrInvalid, s.Disposition, Rerunnable))
-	}
-	if s.MaxAttempts < 0 {
-		check(fmt.Errorf("%w: max attempts %d is negative", ErrInvalid, s.MaxAttempts))
-	}
-	if s.Backoff < 0 {
-		check(fmt.Errorf("%w: backoff %s is negative", ErrInvalid, s.Backoff))
-	}
-	if !s.DueAt.IsZero() && (s.DueAt.Before(time.Unix(0, 0)) || s.DueAt.After(latest)) {
-		check(fmt.Errorf("%w: due at %s, which is not between 1970 and 2262", ErrInvalid, s.DueAt))
-	}
 	if len(s.Input) > 0 && !json.Valid(s.Input) {
 		check(fmt.Errorf("%w: the input is not JSON", ErrInvalid))
 	}
+	check(s.checkDisposition())
+	check(s.checkRetries())
+	check(s.checkTimes())
+	check(CheckLabels(s.Labels))
 	return errors.Join(errs...)
 }
 
-// storedSpec is a Spec as it stands in the row, where it never changes.
-type storedSpec struct {
-	Kind        string          `json:"kind"`
-	Queue       string          `json:"queue"`
-	Priority    int             `json:"priority"`
-	Disposition Disposition     `json:"disposition"`
-	MaxAttempts int             `json:"max_attempts,omitempty"`
-	Backoff     Duration        `json:"backoff,omitzero"`
-	Input       json.RawMessage `json:"input,omitempty"`
-	InputBytes  int             `json:"input_bytes,omitempty"` // set if the input has a key of its own
-	Hash        string          `json:"hash,omitempty"`
-}
-
-// encodedSpec is a valid Spec made ready to be written.
-type encodedSpec struct {
-	id    string
-	due   time.Time
-	spec  storedSpec
-	raw   json.RawMessage // spec as JSON
-	input json.RawMessage // for a key of its own, or nil
-}
-
-// encodeSpec checks everything that can be checked without etcd.
-func encodeSpec(s Spec, maxInput int) (encodedSpec, error) {
-	if err := s.Validate(); err != nil {
-		return encodedSpec{}, err
-	}
-	input, err := compact(s.Input)
-	if err != nil {
-		return encodedSpec{}, fmt.Errorf("%w: input: %w", ErrInvalid, err)
-	}
-	if len(input) > maxInput {
-		return encodedSpec{}, &TooLargeError{What: "input", Size: len(input), Max: maxInput}
-	}
-	e := encodedSpec{id: s.ID, due: s.DueAt}
-	if e.id == "" {
-		if e.id, err = newID(); err != nil {
-			return encodedSpec{}, err
+func (s Spec) checkDisposition() error {
+	switch s.Disposition {
+	case Rerunnable, OwnerBound:
+		if s.Authority != "" {
+			return fmt.Errorf("%w: an authority goes with the disposition %q only", ErrInvalid, External)
 		}
-	}
-	e.spec = storedSpec{
-		Kind: s.Kind, Queue: s.Queue, Priority: defaultPriority, Disposition: s.Disposition,
-		MaxAttempts: s.MaxAttempts, Backoff: s.Backoff, Input: input,
-	}
-	if e.spec.Queue == "" {
-		e.spec.Queue = defaultQueue
-	}
-	if s.Priority != nil {
-		e.spec.Priority = *s.Priority
-	}
-	err = e.seal() // before e is read
-	return e, err
-}
-
-// seal hashes the spec with its input, then moves a large input out of it.
-func (e *encodedSpec) seal() error {
-	whole := e.spec
-	// A default that is spelled out is the same spec as one that is not.
-	whole.MaxAttempts, whole.Backoff = e.spec.maxAttempts(), Duration(e.spec.backoff())
-	content, err := encode(whole)
-	if err != nil {
-		return fmt.Errorf("encode the spec of %s: %w", e.id, err)
-	}
-	sum := sha256.Sum256(content)
-	e.spec.Hash = hex.EncodeToString(sum[:16])
-	if len(e.spec.Input) > inlineBytes {
-		e.input, e.spec.InputBytes, e.spec.Input = e.spec.Input, len(e.spec.Input), nil
-	}
-	if e.raw, err = encode(e.spec); err != nil {
-		return fmt.Errorf("encode the spec of %s: %w", e.id, err)
+	case External:
+		if !s.DueAt.IsZero() || s.Delay != 0 {
+			return fmt.Errorf("%w: an external process is not claimed, so it can't be delayed", ErrInvalid)
+		}
+		if s.Authority != "" {
+			return checkName("authority", s.Authority)
+		}
+	default:
+		return fmt.Errorf("%w: disposition %.40q, it must be %q, %q or %q", ErrInvalid, s.Disposition, Rerunnable, OwnerBound, External)
 	}
 	return nil
 }
 
-func (s storedSpec) maxAttempts() int {
-	if s.MaxAttempts == 0 {
-		return defaultMaxAttempts
+func (s Spec) checkRetries() error {
+	var errs []error
+	if s.MaxAttempts < 0 {
+		errs = append(errs, fmt.Errorf("%w: max attempts %d is negative", ErrInvalid, s.MaxAttempts))
 	}
-	return s.MaxAttempts
+	if s.Backoff < 0 {
+		errs = append(errs, fmt.Errorf("%w: backoff %s is negative", ErrInvalid, s.Backoff))
+	}
+	if s.BackoffPolicy != "" && s.BackoffPolicy != BackoffConstant {
+		errs = append(errs, fmt.Errorf("%w: backoff policy %.40q, it must be empty or %q", ErrInvalid, s.BackoffPolicy, BackoffConstant))
+	}
+	if s.MaxAdoptions < NeverQuarantined {
+		errs = append(errs, fmt.Errorf("%w: max adoptions %d, it must be at least 1, or -1 for no limit", ErrInvalid, s.MaxAdoptions))
+	}
+	return errors.Join(errs...)
 }
 
-func (s storedSpec) backoff() time.Duration {
-	if s.Backoff == 0 {
-		return defaultBackoff
+func (s Spec) checkTimes() error {
+	var errs []error
+	if !s.DueAt.IsZero() && (s.DueAt.Before(time.Unix(0, 0)) || s.DueAt.After(latest)) {
+		errs = append(errs, fmt.Errorf("%w: due at %s, which is not between 1970 and 2262", ErrInvalid, s.DueAt))
 	}
-	return time.Duration(s.Backoff)
+	if s.Delay != 0 && !s.DueAt.IsZero() {
+		errs = append(errs, fmt.Errorf("%w: a delay and a due time, it must be one of them", ErrInvalid))
+	}
+	for _, limit := range []struct {
+		name string
+		d    Duration
+	}{{"delay", s.Delay}, {"attempt timeout", s.AttemptTimeout}, {"deadline", s.Deadline}} {
+		if limit.d < 0 {
+			errs = append(errs, fmt.Errorf("%w: %s %s is negative", ErrInvalid, limit.name, limit.d))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// CheckLabels says what is wrong with labels, or nil: see [Spec].Labels. The
+// error wraps [ErrInvalid].
+func CheckLabels(labels map[string]string) error {
+	var errs []error
+	if n := len(labels); n > maxLabels {
+		errs = append(errs, fmt.Errorf("%w: %d labels, the limit is %d", ErrInvalid, n, maxLabels))
+	}
+	for name, value := range labels {
+		if err := checkName("label", name); err != nil {
+			errs = append(errs, err)
+		}
+		if len(value) > maxLabelBytes || !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl) {
+			errs = append(errs, fmt.Errorf("%w: the value of label %.80q has control characters, is not UTF-8, or has more than %d bytes", ErrInvalid, name, maxLabelBytes))
+		}
+	}
+	return errors.Join(errs...)
 }

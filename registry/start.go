@@ -27,15 +27,30 @@ type Started struct {
 // answered, the error wraps [ErrUnresolved]: start again with the same id to
 // find out. Give the id yourself if you mean to do so.
 func (r *Registry) Start(ctx context.Context, s Spec) (Started, error) {
+	return r.StartIf(ctx, s, nil)
+}
+
+// StartIf starts a process together with the caller's own conditions and
+// writes, in one transaction: all of it happens, or nothing. If the process is
+// there already, with an equal spec, nothing is written, as it was when the
+// process was started. A condition that does not hold is [ErrCondition];
+// other errors are those of [Registry.Start], and [ErrInvalid] for operations
+// on keys of drover's own.
+func (r *Registry) StartIf(ctx context.Context, s Spec, conditions []clientv3.Cmp, ops ...clientv3.Op) (Started, error) {
 	e, err := encodeSpec(s, r.options.MaxInput)
 	if err != nil {
 		return Started{}, err
+	}
+	if err := r.keys.foreignTo(conditions, ops); err != nil {
+		return Started{}, fmt.Errorf("start %s: %w", e.id, err)
 	}
 	now := r.options.Now()
 	tr, err := r.table.start(e, r.seq.next(now), now)
 	if err != nil {
 		return Started{}, err
 	}
+	tr.when, tr.then = append(tr.when, conditions...), append(tr.then, ops...)
+	tr.alone = len(conditions) > 0 || len(ops) > 0
 	a, err := r.commit(ctx, tr)
 	if err != nil {
 		return Started{}, fmt.Errorf("start %s: %w", e.id, err)
@@ -50,7 +65,7 @@ func (r *Registry) Start(ctx context.Context, s Spec) (Started, error) {
 func (r *Registry) existing(e encodedSpec, v view) (Started, error) {
 	kv := v[r.keys.process(e.id)]
 	if kv == nil {
-		return Started{}, fmt.Errorf("start %s: refused without a row in its way", e.id)
+		return Started{}, fmt.Errorf("start %s: %w", e.id, ErrCondition) // no row is in its way
 	}
 	there, err := decodeRow(string(kv.Key), e.id, kv.Value)
 	if err != nil {
@@ -68,20 +83,24 @@ func (t table) start(e encodedSpec, seq int64, now time.Time) (transition, error
 		Schema: schema, ID: e.id, Series: 1, CreatedAt: now.UTC().Round(0),
 		Seq: seq, Spec: e.raw, spec: e.spec,
 	}
-	if e.due.After(now) {
-		first.Due, first.What = e.due.UTC().Round(0), dueStart
+	first.setDeadline(now)
+	switch due := e.dueAt(now); {
+	case e.spec.Disposition == External:
+		first.What = whereParked
+	case due.After(now):
+		first.Due, first.What = due.UTC().Round(0), dueStart
 	}
 	value, err := first.encode()
 	if err != nil {
 		return transition{}, fmt.Errorf("encode the row of %s: %w", e.id, err)
 	}
 	key := t.k.process(e.id)
-	then := []clientv3.Op{put(key, value), t.wait(first)}
+	then := append([]clientv3.Op{put(key, value)}, t.begin(first)...)
 	if e.input != nil {
 		then = append(then, put(t.k.input(e.id), string(e.input)))
 	}
 	return transition{
-		name: "start " + e.id, when: []clientv3.Cmp{absent(key)}, then: then,
+		name: "start " + e.id, id: e.id, when: []clientv3.Cmp{absent(key)}, then: then,
 		otherwise: []clientv3.Op{get(key)},
 		// seq is this starter's clock and unique within it; two starters
 		// that share id, spec, nanosecond and clock reading mean the same.
@@ -92,12 +111,26 @@ func (t table) start(e encodedSpec, seq int64, now time.Time) (transition, error
 	}, nil
 }
 
-// wait puts the place that the row says: a timer if it is due for something,
-// else pending. Whoever calls it requires that no request stands.
+// begin puts what stands beside the row of a new series: its place, and the
+// timer of its deadline.
+func (t table) begin(r row) []clientv3.Op {
+	ops := []clientv3.Op{t.wait(r)}
+	if !r.DeadlineAt.IsZero() {
+		ops = append(ops, put(t.k.deadline(r), t.k.pending(r.entry())))
+	}
+	return ops
+}
+
+// wait puts the place that the row says: parked, a timer if it is due for
+// something, else pending. Whoever calls it requires that no request stands.
 func (t table) wait(r row) clientv3.Op {
 	pending := t.k.pending(r.entry())
-	if r.What == "" {
+	switch r.What {
+	case "":
 		return put(pending, "{}")
+	case whereParked:
+		return put(t.k.parked(r.ID), "{}")
+	default:
+		return put(t.k.timer(r.Due, r.ID, r.What), pending)
 	}
-	return put(t.k.timer(r.Due, r.ID, r.What), pending)
 }

@@ -84,7 +84,7 @@ func dead(t *testing.T) *Registry {
 	k := newKeys("dead")
 	o := Options{Namespace: "dead", RequestTimeout: time.Hour, MaxInput: 100}.withDefaults()
 	r := &Registry{client: client, options: o, log: o.Logger, keys: k, table: table{k}, closed: make(chan struct{})}
-	r.waiting = newDoneWatch(r)
+	r.waiting = newWaitingRoom(r)
 	return r
 }
 

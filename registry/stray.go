@@ -41,9 +41,16 @@ func (r *Registry) releaseStray(ctx context.Context, s *Session, claim *mvccpb.K
 		return nil // not ours to repair
 	}
 	c := &Claim{ID: id, Fence: claim.ModRevision, Session: s, row: there}
+	if value, err := decodeClaim(claim); err == nil {
+		c.ClaimedAt, c.nonce, c.entered = value.ClaimedAt, value.Nonce, s.wasEntered(value.Nonce)
+		c.written.any = c.entered // what its attempt wrote is not known any more
+	}
 	err = r.Release(ctx, c)
 	if errors.Is(err, ErrRequested) {
-		err = r.EndCancelled(ctx, c, "", "", nil)
+		_, err = r.EndRequested(ctx, c, "", nil)
+	}
+	if errors.Is(err, ErrOwnerBound) {
+		err = r.AbandonOwn(ctx, c, "its end could not be recorded", nil)
 	}
 	if err != nil && !errors.Is(err, ErrClaimLost) {
 		return fmt.Errorf("release stray %s: %w", id, err)

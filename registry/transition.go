@@ -19,8 +19,14 @@ type table struct{ k keys }
 // same transition twice is safe.
 type transition struct {
 	name string
-	when []clientv3.Cmp
-	then []clientv3.Op // may end in reads
+	// id is the process that it is about. One request holds at most one
+	// transition of each: see commit.
+	id string
+	// alone: it travels in a request of its own, as it is about no single
+	// process, or holds operations of somebody else's.
+	alone bool
+	when  []clientv3.Cmp
+	then  []clientv3.Op // may end in reads
 	// otherwise is read when a condition does not hold: it tells the caller
 	// why, and applied whether that is so because an earlier copy of this
 	// very transition got through and only its answer was lost.
@@ -77,6 +83,23 @@ type holder struct {
 	sid   string
 	node  string
 	alive []clientv3.Cmp // session/<sid> is there, on its lease, and mine
+}
+
+// places are where a process that is not claimed can be by what its row says,
+// those first that a node claims from.
+func (t table) places(r row) []string {
+	if r.What == whereParked {
+		return []string{t.k.parked(r.ID)}
+	}
+	return t.waitingPlaces(r)
+}
+
+// leftovers removes what attempts of this series can have left under the id.
+func (t table) leftovers(r row) []clientv3.Op {
+	return []clientv3.Op{
+		remove(t.k.progress(r.ID)),
+		clientv3.OpDelete(t.k.steps(r.ID), clientv3.WithPrefix()),
+	}
 }
 
 // held is true while the claim with this fence is mine and my session alive.

@@ -2,66 +2,127 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
-	"time"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
 )
 
-// Wait returns the process once it has ended; at once if it has. It is woken
-// by a watch, which all waiters of this Registry share. An unknown id is an
-// error that wraps [ErrNotFound]. While etcd can't be reached it waits for that
-// as well. When ctx ends first, the error wraps its cause, and [ErrUnavailable]
-// if that was why.
+// Wait returns the process once it has ended; at once if it has. If it is open
+// when Wait looks, it is the end of that series that Wait returns, also if
+// somebody opens it again at once; only if etcd has compacted that end away by
+// the time it is read, it is the next one.
+//
+// Any number of waiters share one watch and each other's reads, and the JSON of
+// what they are told: it must not be changed. An unknown id is an error that
+// wraps [ErrNotFound]. While etcd can't be reached Wait waits for that as well.
+// When ctx ends first, the error wraps its cause, and [ErrUnavailable] if that
+// was why.
 func (r *Registry) Wait(ctx context.Context, id string) (Process, error) {
 	if err := CheckID(id); err != nil {
 		return Process{}, err
 	}
-	woken, leave := r.waiting.join(id)
-	defer leave()
-	pause := newPause()
-	for {
-		// Joined before the read: an end after the read wakes us.
-		p, err := r.Get(ctx, id)
-		var again <-chan time.Time
-		switch {
-		case err == nil && p.Ended():
-			return p, nil
-		case errors.Is(err, ErrUnavailable):
-			again = time.After(pause.NextBackOff())
-		case err != nil && ctx.Err() == nil:
-			return Process{}, err
-		default:
-			pause.Reset()
+	w := r.waiting.join(id)
+	defer r.waiting.leave(w)
+	var err error
+	select {
+	case a := <-w.told:
+		if a.err == nil {
+			return a.process, nil
 		}
-		select {
-		case <-ctx.Done():
-			return Process{}, fmt.Errorf("wait for %s: %w", id, errors.Join(context.Cause(ctx), err))
-		case <-r.closed:
-			return Process{}, fmt.Errorf("wait for %s: %w", id, ErrClosed)
-		case <-r.client.Ctx().Done(): // the client was closed before the Registry
-			return Process{}, fmt.Errorf("wait for %s: %w", id, ErrClosed)
-		case <-woken:
-		case <-again:
+		err = a.err
+	case <-ctx.Done():
+		err = errors.Join(context.Cause(ctx), r.waiting.trouble(ctx, w))
+	case <-r.closed:
+		err = ErrClosed
+	case <-r.client.Ctx().Done(): // the client was closed before the Registry
+		err = ErrClosed
+	}
+	return Process{}, fmt.Errorf("wait for %s: %w", id, err)
+}
+
+// waiter is one call of Wait. The room's mutex guards it.
+type waiter struct {
+	id   string
+	desk *desk
+	told chan told // of one
+	// series is the one whose end is waited for, once the row was read; 0
+	// before.
+	series int
+	// trouble is why the row could not be read, last.
+	trouble error
+}
+
+type told struct {
+	process Process
+	err     error
+}
+
+// waitingRoom is everybody who waits on one Registry. While there is somebody,
+// a desk serves them.
+type waitingRoom struct {
+	r *Registry
+
+	mu      sync.Mutex
+	desk    *desk
+	stopped bool
+	running sync.WaitGroup
+}
+
+func newWaitingRoom(r *Registry) *waitingRoom { return &waitingRoom{r: r} }
+
+func (room *waitingRoom) join(id string) *waiter {
+	room.mu.Lock()
+	defer room.mu.Unlock()
+	w := &waiter{id: id, told: make(chan told, 1)}
+	if room.stopped {
+		return w // nobody will tell it anything: the Registry is closed
+	}
+	if room.desk == nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		d := &desk{room: room, cancel: cancel, bell: make(doorbell, 1), ids: map[string]*awaited{}}
+		room.desk = d
+		room.running.Go(func() { d.run(ctx) })
+	}
+	w.desk = room.desk
+	w.desk.add(w)
+	return w
+}
+
+func (room *waitingRoom) leave(w *waiter) {
+	room.mu.Lock()
+	defer room.mu.Unlock()
+	d := w.desk
+	if d == nil {
+		return
+	}
+	d.remove(w)
+	if d.present--; d.present == 0 {
+		d.cancel()
+		if room.desk == d {
+			room.desk = nil
 		}
 	}
 }
 
-// doneWatch is the one watch on done/ that wakes everybody who waits. It runs
-// while somebody waits. What it delivers are hints: who is woken reads the
-// row.
-type doneWatch struct {
-	r *Registry
+// trouble is what kept w from being told anything, if it was etcd.
+func (room *waitingRoom) trouble(ctx context.Context, w *waiter) error {
+	room.mu.Lock()
+	defer room.mu.Unlock()
+	if w.trouble == nil && w.series == 0 && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("%w: it has not answered yet", ErrUnavailable)
+	}
+	return w.trouble
+}
 
-	mu      sync.Mutex
-	waiters map[string]map[*doorbell]bool // by id
-	cancel  context.CancelFunc            // of the running watch, or nil
-	stopped bool
-	running sync.WaitGroup
+func (room *waitingRoom) stop() {
+	room.mu.Lock()
+	room.stopped = true
+	if room.desk != nil {
+		room.desk.cancel()
+		room.desk = nil
+	}
+	room.mu.Unlock()
+	room.running.Wait()
 }
 
 // doorbell keeps one ring.
@@ -71,99 +132,5 @@ func (d doorbell) ring() {
 	select {
 	case d <- struct{}{}:
 	default:
-	}
-}
-
-func newDoneWatch(r *Registry) *doneWatch {
-	return &doneWatch{r: r, waiters: map[string]map[*doorbell]bool{}}
-}
-
-// join subscribes to the end of id. The bell also rings once a new watch
-// stands: what ended before that is found by reading again.
-func (w *doneWatch) join(id string) (<-chan struct{}, func()) {
-	bell := make(doorbell, 1)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.waiters[id] == nil {
-		w.waiters[id] = map[*doorbell]bool{}
-	}
-	w.waiters[id][&bell] = true
-	if w.cancel == nil && !w.stopped {
-		ctx, cancel := context.WithCancel(context.Background())
-		w.cancel = cancel
-		w.running.Go(func() { w.run(ctx) })
-	}
-	return bell, func() { w.leave(id, &bell) }
-}
-
-func (w *doneWatch) leave(id string, bell *doorbell) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.waiters[id], bell)
-	if len(w.waiters[id]) == 0 {
-		delete(w.waiters, id)
-	}
-	if len(w.waiters) == 0 && w.cancel != nil {
-		w.cancel()
-		w.cancel = nil
-	}
-}
-
-func (w *doneWatch) stop() {
-	w.mu.Lock()
-	w.stopped = true
-	if w.cancel != nil {
-		w.cancel()
-		w.cancel = nil
-	}
-	w.mu.Unlock()
-	w.running.Wait()
-}
-
-// run watches until ctx ends. A watch that is cut, compacted or refused is
-// replaced; each new one wakes everybody, as it can't know what it missed.
-func (w *doneWatch) run(ctx context.Context) {
-	pause := newPause()
-	for ctx.Err() == nil {
-		watch, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
-		events := w.r.client.Watch(watch, w.r.keys.root+"done/", clientv3.WithPrefix(),
-			clientv3.WithFilterDelete(), clientv3.WithCreatedNotify())
-		for resp := range events {
-			if resp.Created {
-				pause.Reset()
-				w.wakeAll()
-			}
-			for _, e := range resp.Events {
-				w.wake(e.Kv.Value)
-			}
-		}
-		cancel()
-		rest(ctx, pause.NextBackOff())
-	}
-}
-
-func (w *doneWatch) wake(hint []byte) {
-	var done doneValue
-	if err := json.Unmarshal(hint, &done); err != nil {
-		w.r.log.Warn("a hint of ended processes can't be read", zap.Error(err))
-		w.wakeAll()
-		return
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, ended := range done.Ended {
-		for bell := range w.waiters[ended.ID] {
-			bell.ring()
-		}
-	}
-}
-
-func (w *doneWatch) wakeAll() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, bells := range w.waiters {
-		for bell := range bells {
-			bell.ring()
-		}
 	}
 }

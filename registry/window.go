@@ -3,7 +3,6 @@ package registry
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -98,18 +97,20 @@ func (w *Window) Lower(e Entry) {
 }
 
 // List returns what may be claimed now, first what is to be claimed first, at
-// most limit entries. more says that there is more than that. A queue that is
-// paused is passed over.
+// most limit entries, and of each queue at most what room says there is for it;
+// nil is room for all. more says that there is more than that, of a queue or
+// altogether. A queue that is paused is passed over.
 //
 // An error may come with entries: keys that can't be read are left out and
 // named in it.
-func (w *Window) List(ctx context.Context, limit int) (entries []Entry, more bool, err error) {
+func (w *Window) List(ctx context.Context, limit int, room func(queue string) int) (entries []Entry, more bool, err error) {
 	var corrupt []error
 	w.mu.Lock()
 	lanes := slices.Clone(w.lanes)
 	w.mu.Unlock()
+	limits := limitsOf(lanes, limit, room)
 	for batch := range slices.Chunk(lanes, maxOps/2) { // the other half is for their queues
-		found, bad, err := w.listLanes(ctx, batch, limit)
+		found, bad, err := w.listLanes(ctx, batch, limits)
 		if err != nil {
 			return nil, false, fmt.Errorf("list what is pending: %w", err)
 		}
@@ -118,22 +119,38 @@ func (w *Window) List(ctx context.Context, limit int) (entries []Entry, more boo
 	slices.SortFunc(entries, func(a, b Entry) int {
 		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.ID, b.ID))
 	})
-	if len(entries) > limit {
-		entries, more = entries[:limit], true
+	found := len(entries)
+	entries = slices.DeleteFunc(entries, func(e Entry) bool {
+		limits[e.Queue]--
+		return limits[e.Queue] < 0
+	})
+	entries = entries[:min(len(entries), limit)]
+	return entries, found > len(entries), errors.Join(corrupt...)
+}
+
+// limitsOf is how many entries of each queue are wanted. room is asked once
+// for each, so that its answers fit together.
+func limitsOf(lanes []*lane, limit int, room func(queue string) int) map[string]int {
+	limits := map[string]int{}
+	for _, queue := range queuesOf(lanes) {
+		limits[queue] = limit
+		if room != nil {
+			limits[queue] = max(0, min(limit, room(queue)))
+		}
 	}
-	return entries, more, errors.Join(corrupt...)
+	return limits
 }
 
 // listLanes reads some lanes, with the state of the queues at the same
 // revision, and widens the bounds of those with a backlog until enough is
 // found.
-func (w *Window) listLanes(ctx context.Context, lanes []*lane, limit int) (entries []Entry, corrupt []error, err error) {
+func (w *Window) listLanes(ctx context.Context, lanes []*lane, limits map[string]int) (entries []Entry, corrupt []error, err error) {
 	for turn := 0; len(lanes) > 0; turn++ {
 		ops := make([]clientv3.Op, 0, 2*len(lanes))
 		w.mu.Lock()
 		for _, l := range lanes {
 			l.lowered = ""
-			ops = append(ops, l.read(w.r.keys, limit, turn < widenings))
+			ops = append(ops, l.read(w.r.keys, limits[l.queue], turn < widenings))
 		}
 		w.mu.Unlock()
 		queues := queuesOf(lanes)
@@ -148,7 +165,7 @@ func (w *Window) listLanes(ctx context.Context, lanes []*lane, limit int) (entri
 		var again []*lane
 		for i, l := range lanes {
 			found := resp.Responses[i].GetResponseRange()
-			if w.tooNarrow(l, ops[i], found, limit) {
+			if w.tooNarrow(l, ops[i], found, limits[l.queue]) {
 				again = append(again, l)
 				continue
 			}
@@ -158,12 +175,6 @@ func (w *Window) listLanes(ctx context.Context, lanes []*lane, limit int) (entri
 		lanes = again
 	}
 	return entries, corrupt, nil
-}
-
-// gate is a queue's state as read: claims are conditioned on its revision.
-type gate struct {
-	revision int64
-	paused   bool
 }
 
 // queuesOf names each queue once; lanes of one queue stand together.
@@ -178,16 +189,7 @@ func queuesOf(lanes []*lane) []string {
 func (w *Window) gates(queues []string, v view) map[string]gate {
 	gates := map[string]gate{}
 	for _, queue := range queues {
-		kv := v[w.r.keys.queue(queue)]
-		if kv == nil {
-			continue
-		}
-		var state struct {
-			Paused bool `json:"paused"`
-		}
-		// One that can't be read pauses its queue: not to claim is safe.
-		err := json.Unmarshal(kv.Value, &state)
-		gates[queue] = gate{revision: kv.ModRevision, paused: err != nil || state.Paused}
+		gates[queue] = readGate(v[w.r.keys.queue(queue)])
 	}
 	return gates
 }

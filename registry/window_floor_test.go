@@ -24,7 +24,7 @@ func inFlight(t *testing.T, w *Window) (answered func()) {
 
 func listed(t *testing.T, w *Window) string {
 	t.Helper()
-	entries, _, err := w.List(t.Context(), 10)
+	entries, _, err := w.List(t.Context(), 10, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

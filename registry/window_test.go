@@ -23,7 +23,7 @@ func names(entries []Entry) string {
 
 func list(t *testing.T, w *Window, limit int) string {
 	t.Helper()
-	entries, _, err := w.List(t.Context(), limit)
+	entries, _, err := w.List(t.Context(), limit, nil)
 	noErr(t, err)
 	return names(entries)
 }
@@ -48,7 +48,7 @@ func TestWindowListsByPriorityThenByStart(t *testing.T) {
 		1:  "high",
 		0:  "",
 	} {
-		entries, more, err := w.List(t.Context(), limit)
+		entries, more, err := w.List(t.Context(), limit, nil)
 		noErr(t, err)
 		if names(entries) != want || more != (limit < 6) {
 			t.Errorf("limit %d: %s, more %v; want %s", limit, names(entries), more, want)
@@ -72,7 +72,7 @@ func TestWindowPassesOverPausedQueues(t *testing.T) {
 			t.Errorf("%s: %s, want %s", step.state, got, step.want)
 		}
 	}
-	entries, _, err := w.List(t.Context(), 10)
+	entries, _, err := w.List(t.Context(), 10, nil)
 	noErr(t, err)
 	_, err = r.Claim(t.Context(), join(t, r, "n"), entries[0])
 	noErr(t, err)
@@ -163,7 +163,7 @@ func TestWindowLeavesOutWhatItCannotRead(t *testing.T) {
 	start(t, r, "p")
 	write(t, r, r.keys.lane("default", "k", 1)+"nonsense", "{}")
 	write(t, r, r.keys.lane("default", "k", 1)+"+5/q", "{}")
-	entries, _, err := r.Window([]string{"default"}, []string{"k"}).List(t.Context(), 10)
+	entries, _, err := r.Window([]string{"default"}, []string{"k"}).List(t.Context(), 10, nil)
 	var corrupt *CorruptError
 	if names(entries) != "p" || !errors.As(err, &corrupt) {
 		t.Errorf("listed %s, %v", names(entries), err)
@@ -210,7 +210,7 @@ func TestALongLaneIsReadInBoundedRanges(t *testing.T) {
 	})
 	claimed := 0
 	for range 20 {
-		entries, more, err := w.List(t.Context(), 10)
+		entries, more, err := w.List(t.Context(), 10, nil)
 		noErr(t, err)
 		if len(entries) != 10 || !more || entries[0].ID != fmt.Sprintf("p%06d", claimed) {
 			t.Fatalf("after %d: %d entries from %s, more %v", claimed, len(entries), names(entries[:1]), more)
@@ -252,7 +252,7 @@ func TestABoundedListSaysThatThereIsMore(t *testing.T) {
 	w := r.Window([]string{"default"}, []string{"k"})
 	list(t, w, 10)
 	for limit := 1; limit <= 120; limit++ { // one of them is just what a bounded range holds
-		entries, more, err := w.List(t.Context(), limit)
+		entries, more, err := w.List(t.Context(), limit, nil)
 		noErr(t, err)
 		if len(entries) != limit || !more {
 			t.Fatalf("limit %d: %d, more %v", limit, len(entries), more)

@@ -11,29 +11,33 @@ import (
 	"github.com/drover-run/drover/registry"
 )
 
-// orphanLimit is how many orphans one drive takes over or puts back.
+// orphanLimit is what a drive takes upon itself of orphans.
 const orphanLimit = 1000
 
 // adoptOrphans takes over what this node has slots for and knows; the rest it
 // puts back into the queue, for whoever can run it.
 func (r *Runner) adoptOrphans(ctx context.Context, s *registry.Session, d *Drove) error {
-	orphans, err := r.registry.Orphans(ctx, orphanLimit)
-	if err = r.report("orphans", err); err != nil {
+	requests, err := r.requestsForKept(ctx)
+	if err != nil {
 		return err
 	}
-	if len(orphans) == orphanLimit {
+	orphans, err := r.registry.OrphansBut(ctx, r.orphanLimit, func(o registry.Orphan) bool {
+		request, asked := requests[o.ID]
+		return r.isKept(o, asked, request.What)
+	})
+	if err = r.report(err); err != nil {
+		return err
+	}
+	if len(orphans) == r.orphanLimit {
 		r.orphans.Store(true)
 		d.note(time.Now())
 	}
 	var g errgroup.Group
 	g.SetLimit(inFlight)
-	free := r.slots.Free()
+	room := r.newRoom()
 	adopted := make([]bool, len(orphans))
 	for i, o := range orphans {
-		run := r.serves(o) && free > 0
-		if run {
-			free--
-		}
+		run := r.serves(o) && room.take(o.Queue)
 		g.Go(func() error {
 			adopted[i] = r.adoptOne(ctx, s, o, run)
 			return nil
@@ -44,8 +48,32 @@ func (r *Runner) adoptOrphans(ctx context.Context, s *registry.Session, d *Drove
 	return context.Cause(ctx)
 }
 
+// room is how much more this node may run, as a drive counts it.
+type room struct {
+	slots Slots
+	free  int
+	in    map[string]int
+}
+
+func (r *Runner) newRoom() *room {
+	return &room{slots: r.slots, free: r.slots.Free(), in: map[string]int{}}
+}
+
+// take says whether there is a slot for one of the queue, and takes it.
+func (r *room) take(queue string) bool {
+	if _, known := r.in[queue]; !known {
+		r.in[queue] = r.slots.FreeIn(queue)
+	}
+	if r.free <= 0 || r.in[queue] <= 0 {
+		return false
+	}
+	r.free--
+	r.in[queue]--
+	return true
+}
+
 func (r *Runner) serves(o registry.Orphan) bool {
-	_, known := r.mux.handler(o.Kind)
+	_, known := r.mux.handling(o.Kind)
 	return known && r.queues[o.Queue]
 }
 
@@ -58,6 +86,18 @@ func (r *Runner) adoptOne(ctx context.Context, s *registry.Session, o registry.O
 	c, err := r.registry.Adopt(ctx, s, o, run)
 	switch {
 	case errors.Is(err, registry.ErrNotClaimable):
+		return false
+	case errors.Is(err, registry.ErrOrphaned):
+		if r.keep(o, false) {
+			r.log.Warn("an owner-bound process is orphaned: it stays so until its holder is known to be dead, or until it is abandoned",
+				zap.String("process", o.ID), zap.String("kind", o.Kind))
+		}
+		return false
+	case isCorrupt(err):
+		r.keep(o, true)
+		if err := r.report(err); err != nil {
+			r.log.Warn("an orphan can't be taken over", zap.String("process", o.ID), zap.Error(err))
+		}
 		return false
 	case err != nil:
 		r.log.Warn("an orphan can't be taken over", zap.String("process", o.ID), zap.Error(err))

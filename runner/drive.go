@@ -56,8 +56,8 @@ func (r *Runner) Drive(ctx context.Context, reason Reason) (Drove, error) {
 	if everything || r.orphans.Load() {
 		failed = append(failed, r.lookAround(ctx, s, everything, &d))
 	}
-	matured, next, err := r.registry.Mature(ctx, matureLimit)
-	failed = append(failed, r.report("timers", err))
+	matured, next, err := r.registry.MatureWithin(ctx, matureLimit, r.horizon)
+	failed = append(failed, r.report(err))
 	d.note(next)
 	if matured == matureLimit {
 		d.note(time.Now())
@@ -119,14 +119,14 @@ func (r *Runner) claimPending(ctx context.Context, s *registry.Session, d *Drove
 			d.Starved = true
 			return nil
 		}
-		entries, more, err := r.window.List(ctx, free+r.unfitNow())
-		if err = r.report("pending", err); err != nil {
+		entries, more, err := r.window.List(ctx, free+r.unfitNow(), func(queue string) int {
+			return r.slots.FreeIn(queue) + r.unfitNow()
+		})
+		if err = r.report(err); err != nil {
 			return err
 		}
-		entries = r.fit(entries)
-		if len(entries) > free {
-			entries, more = entries[:free], true
-		}
+		entries, full := r.fitting(r.fit(entries))
+		more = more || full
 		won, err := r.claimAll(ctx, s, entries)
 		d.Claimed += won
 		if err != nil {
@@ -140,6 +140,18 @@ func (r *Runner) claimPending(ctx context.Context, s *registry.Session, d *Drove
 	}
 	d.note(time.Now()) // soon, but let others have their turn
 	return context.Cause(ctx)
+}
+
+// fitting leaves out what there are no slots for, and says whether that was
+// any.
+func (r *Runner) fitting(entries []registry.Entry) (some []registry.Entry, full bool) {
+	room := r.newRoom()
+	for _, e := range entries {
+		if room.take(e.Queue) {
+			some = append(some, e)
+		}
+	}
+	return some, len(some) < len(entries)
 }
 
 // claimAll claims entries side by side and hands each to a slot as it comes.
@@ -181,13 +193,10 @@ func (r *Runner) claimOne(ctx context.Context, s *registry.Session, e registry.E
 	case errors.Is(err, registry.ErrNotClaimable):
 		return false, nil
 	}
-	if _, corrupt := errors.AsType[*registry.CorruptError](err); corrupt {
-		if r.setUnfit(e) {
-			r.log.Error("a process can't be run, it is left as it is", zap.String("process", e.ID), zap.Error(err))
-		}
-		return false, nil
+	if isCorrupt(err) {
+		r.setUnfit(e)
 	}
-	return false, err
+	return false, r.report(err)
 }
 
 // outlive returns a context that ends, with the same cause, that much later

@@ -1,12 +1,10 @@
 package runner_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,114 +13,6 @@ import (
 	"github.com/drover-run/drover/registry"
 	"github.com/drover-run/drover/runner"
 )
-
-// bench is a runner on real etcd whose slots keep what they are handed.
-type bench struct {
-	t        *testing.T
-	space    string
-	registry *registry.Registry
-	mux      *runner.Mux
-	runner   *runner.Runner
-	session  *registry.Session
-
-	mu    sync.Mutex
-	free  int
-	taken []*registry.Claim
-}
-
-func (b *bench) Free() int { b.mu.Lock(); defer b.mu.Unlock(); return b.free }
-
-func (b *bench) Hand(c *registry.Claim) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.free--
-	b.taken = append(b.taken, c)
-}
-
-// empty returns what was handed over, and frees the slots.
-func (b *bench) empty() []*registry.Claim {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	taken := b.taken
-	b.free, b.taken = b.free+len(taken), nil
-	return taken
-}
-
-func newBench(t *testing.T, free int, kinds ...string) *bench {
-	t.Helper()
-	space := etcdtest.Namespace(t)
-	reg, err := registry.Open(t.Context(), etcdtest.Client(t), registry.Options{Namespace: space})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = reg.Close() })
-	b := &bench{t: t, space: space, registry: reg, mux: runner.NewMux(), free: free}
-	for _, kind := range kinds {
-		b.mux.Handle(kind, registry.Rerunnable, runner.HandlerFunc(noop))
-	}
-	b.session = b.open("n1")
-	b.runner = b.make("default", "other")
-	return b
-}
-
-func (b *bench) make(queues ...string) *runner.Runner {
-	b.t.Helper()
-	r, err := runner.New(runner.Options{
-		Registry: b.registry, Mux: b.mux, Slots: b, Queues: queues,
-		Session: func() *registry.Session { return b.session },
-	})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return r
-}
-
-func (b *bench) open(node string) *registry.Session {
-	b.t.Helper()
-	s, err := b.registry.OpenSession(b.t.Context(), registry.NodeInfo{Name: node}, 5*time.Second)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	b.t.Cleanup(func() { _ = s.Close(context.Background()) })
-	return s
-}
-
-func (b *bench) start(id, kind string, opts ...registry.StartOption) {
-	b.t.Helper()
-	spec := registry.Spec{ID: id, Kind: kind, Disposition: registry.Rerunnable}
-	if _, err := b.registry.Start(b.t.Context(), spec.With(opts...)); err != nil {
-		b.t.Fatal(err)
-	}
-}
-
-func (b *bench) drive() runner.Drove {
-	b.t.Helper()
-	d, err := b.runner.Drive(b.t.Context(), runner.Poke)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return d
-}
-
-func (b *bench) get(id string) registry.Process {
-	b.t.Helper()
-	p, err := b.registry.Get(b.t.Context(), id)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return p
-}
-
-func noop(context.Context, *runner.Attempt) (any, error) { return nil, nil }
-
-func ids(claims []*registry.Claim) []string {
-	var all []string
-	for _, c := range claims {
-		all = append(all, c.ID)
-	}
-	slices.Sort(all)
-	return all
-}
 
 func TestDriveClaimsTheMostUrgentFirstAndNoMoreThanSlots(t *testing.T) {
 	b := newBench(t, 2, "a", "b")

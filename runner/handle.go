@@ -45,10 +45,13 @@ func (i inline) ClaimAndRunPending(ctx context.Context, reason Reason) (Drove, e
 	return i.r.Drive(ctx, reason)
 }
 
-// Slots are where attempts run on this node. Both methods must not block.
+// Slots are where attempts run on this node. None of its
+// methods may block.
 type Slots interface {
 	// Free is how many more processes this node may run now.
 	Free() int
+	// FreeIn is how many of them may be of that queue.
+	FreeIn(queue string) int
 	// Hand gives a claim to a free slot, which calls Runner.Run with it.
 	Hand(c *registry.Claim)
 }

@@ -14,12 +14,14 @@ import (
 type Kind[In, Out any] struct {
 	name        string
 	disposition registry.Disposition
+	options     []HandleOption
 }
 
 // NewKind declares a kind. The name is what etcd knows it by; the disposition
-// says what recovery may do to its processes.
-func NewKind[In, Out any](name string, d registry.Disposition) Kind[In, Out] {
-	return Kind[In, Out]{name: name, disposition: d}
+// says what recovery may do to its processes; the options are those of
+// [Mux.Handle].
+func NewKind[In, Out any](name string, d registry.Disposition, opts ...HandleOption) Kind[In, Out] {
+	return Kind[In, Out]{name: name, disposition: d, options: opts}
 }
 
 // Name is what etcd knows the kind by.
@@ -32,7 +34,7 @@ func (k Kind[In, Out]) Handle(m *Mux, h func(ctx context.Context, a *Attempt, in
 	if h == nil {
 		panic(fmt.Sprintf("runner: the handler of kind %s is nil", k.name))
 	}
-	m.Handle(k.name, k.disposition, HandlerFunc(func(ctx context.Context, a *Attempt) (any, error) {
+	handler := HandlerFunc(func(ctx context.Context, a *Attempt) (any, error) {
 		var in In
 		if input := a.Input(); len(input) > 0 {
 			if err := json.Unmarshal(input, &in); err != nil {
@@ -40,7 +42,8 @@ func (k Kind[In, Out]) Handle(m *Mux, h func(ctx context.Context, a *Attempt, in
 			}
 		}
 		return h(ctx, a, in)
-	}))
+	})
+	m.Handle(k.name, k.disposition, handler, k.options...)
 }
 
 // Start makes a process of this kind durable. Errors are those of

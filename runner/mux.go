@@ -1,11 +1,13 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/drover-run/drover/registry"
 )
@@ -15,7 +17,8 @@ import (
 // What its error means is said at [Fail] and its neighbours.
 //
 // It must return soon after ctx is cancelled: until it does, its slot stays
-// taken.
+// taken. Why it was is [context.Cause]: see [ErrCancelRequested] and its
+// neighbours.
 type Handler interface {
 	Handle(ctx context.Context, a *Attempt) (any, error)
 }
@@ -33,30 +36,62 @@ type Mux struct {
 	kinds map[string]handling
 }
 
+// handling is what a Mux knows of a kind.
 type handling struct {
 	disposition registry.Disposition
 	handler     Handler
+	policy      Policy // nil is the default
+	maxAttempts int    // 0 is the default
+	timeout     time.Duration
 }
+
+// HandleOption says how the processes of a kind are run. What the start of a
+// process says of the same goes before it.
+type HandleOption func(*handling)
+
+// WithPolicy says how long a process waits after an error before it is run
+// again: [Exponential] if nobody says.
+func WithPolicy(p Policy) HandleOption { return func(h *handling) { h.policy = p } }
+
+// WithMaxAttempts says how many errors make a process failed: 10 if nobody
+// says, or if n is 0. Attempts that did not end in an error are not counted.
+func WithMaxAttempts(n int) HandleOption { return func(h *handling) { h.maxAttempts = n } }
+
+// WithAttemptTimeout limits each attempt, whose context is cancelled then with
+// [ErrAttemptTimeout]; nothing does if nobody says, or if d is 0. A handler
+// that returns a value in spite of that has completed.
+func WithAttemptTimeout(d time.Duration) HandleOption { return func(h *handling) { h.timeout = d } }
 
 // NewMux returns an empty Mux.
 func NewMux() *Mux { return &Mux{kinds: map[string]handling{}} }
 
 // Handle adds the handler of a kind. It panics if the kind is not a legal
 // name, has a handler already, or if h is nil: a program that does that is
-// wrong, and finds out when it starts.
-func (m *Mux) Handle(kind string, d registry.Disposition, h Handler) {
+// wrong, and finds out when it starts. It also panics for the disposition
+// external, whose processes no node runs, and for negative limits.
+func (m *Mux) Handle(kind string, d registry.Disposition, h Handler, opts ...HandleOption) {
 	if err := registry.CheckName("kind", kind); err != nil {
 		panic(err)
 	}
 	if h == nil {
 		panic(fmt.Sprintf("runner: the handler of kind %s is nil", kind))
 	}
+	if d != registry.Rerunnable && d != registry.OwnerBound {
+		panic(fmt.Sprintf("runner: kind %s has the disposition %q, which no handler can have", kind, d))
+	}
+	handling := handling{disposition: d, handler: h}
+	for _, o := range opts {
+		o(&handling)
+	}
+	if handling.maxAttempts < 0 || handling.timeout < 0 {
+		panic(fmt.Sprintf("runner: kind %s has a negative limit: %d attempts, %s for each", kind, handling.maxAttempts, handling.timeout))
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, taken := m.kinds[kind]; taken {
 		panic(fmt.Sprintf("runner: kind %s has two handlers", kind))
 	}
-	m.kinds[kind] = handling{disposition: d, handler: h}
+	m.kinds[kind] = handling
 }
 
 // Kinds returns the kinds that have a handler, in order.
@@ -66,9 +101,28 @@ func (m *Mux) Kinds() []string {
 	return slices.Sorted(maps.Keys(m.kinds))
 }
 
-func (m *Mux) handler(kind string) (Handler, bool) {
+func (m *Mux) handling(kind string) (handling, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	h, ok := m.kinds[kind]
-	return h.handler, ok
+	return h, ok
+}
+
+// limits are those of an attempt: what the start of the process says, else
+// what is said of the kind, else the defaults.
+func (h handling) limits(c *registry.Claim) (counters, time.Duration) {
+	facts := counters{
+		errors: c.Errors(), policy: h.policy,
+		maxAttempts: cmp.Or(c.MaxAttempts(), h.maxAttempts, defaultMaxAttempts),
+		ownerBound:  c.Disposition() == registry.OwnerBound,
+	}
+	switch backoff, constant := c.Backoff(); {
+	case constant:
+		facts.policy = Constant(cmp.Or(backoff, defaultBackoff))
+	case backoff > 0:
+		facts.policy = Exponential{Base: backoff}
+	case facts.policy == nil:
+		facts.policy = Exponential{}
+	}
+	return facts, cmp.Or(c.AttemptTimeout(), h.timeout)
 }

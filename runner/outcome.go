@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/drover-run/drover/registry"
 )
 
 // Why the context of an attempt ended, as context.Cause tells it.
@@ -14,8 +16,18 @@ var (
 	// more. Somebody else may run the process from now on; nothing that this
 	// attempt returns is recorded.
 	ErrLeaseLost = errors.New("lease lost")
+	// ErrAttemptTimeout: the attempt took longer than it may. What the handler
+	// returns because of that is an error, to be retried as others.
+	ErrAttemptTimeout = errors.New("attempt timed out")
+	// ErrAbandonRequested: somebody asked to abandon the process. It is an
+	// [ErrCancelRequested] as well.
+	ErrAbandonRequested = fmt.Errorf("abandon: %w", ErrCancelRequested)
+	// ErrDeadline: the deadline of the process has passed. It is an
+	// [ErrCancelRequested] as well.
+	ErrDeadline = fmt.Errorf("deadline passed: %w", ErrCancelRequested)
 	// ErrShutdown: the node stops, and the time that attempts had is over.
-	// The process is handed back for another node to run again.
+	// The process is handed back for another node to run again; one that is
+	// owner-bound is abandoned.
 	ErrShutdown = errors.New("node shuts down")
 )
 
@@ -33,9 +45,18 @@ func RetryAfter(d time.Duration, err error) error {
 }
 
 // Snooze says that there was nothing to do yet: the process is to be run again
-// after d. It is not an error and is not limited.
+// after d. It is not an error and is not limited. Owner-bound work can't be
+// snoozed, as it is not run again: it fails.
 func Snooze(d time.Duration) error {
 	return &verdictError{verdict: verdict{kind: verdictSnooze, delay: max(d, 0)}}
+}
+
+// HandOff says that somebody else goes on with the process, outside of drover:
+// it is parked with the reference, which is marshalled as JSON (up to 4 KiB),
+// until [registry.Registry.EndExternal] ends it. Only authority may do that,
+// or whoever gives a name if it is "".
+func HandOff(reference any, authority string) error {
+	return &verdictError{verdict: verdict{kind: verdictHandOff, reference: reference, authority: authority}}
 }
 
 // Cancel says that the process is not to be done at all: it ends as
@@ -57,6 +78,8 @@ func (e *verdictError) Error() string {
 	switch e.verdict.kind {
 	case verdictSnooze:
 		return fmt.Sprintf("snoozed for %s", e.verdict.delay)
+	case verdictHandOff:
+		return registry.HandedOff
 	case verdictCancel:
 		return "cancelled by its handler"
 	default:

@@ -35,6 +35,10 @@ func TestWhatAHandlerReturnsMayPanic(t *testing.T) {
 			func(context.Context, *runner.Attempt) (any, error) { return unprintable{}, nil },
 			"panic: can't be written",
 		},
+		"a reference that can't be marshalled": {
+			func(context.Context, *runner.Attempt) (any, error) { return nil, runner.HandOff(unprintable{}, "") },
+			"panic: can't be written",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, report := run(t, test.handler, registry.MaxAttempts(1))

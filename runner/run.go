@@ -59,42 +59,73 @@ func (r *Runner) Release(ctx context.Context, c *registry.Claim) error {
 
 // attempt runs the handler, unless there is a reason not to enter it.
 func (r *Runner) attempt(ctx context.Context, c *registry.Claim, log *zap.Logger) verdict {
-	h, known := r.mux.handler(c.Kind)
+	h, known := r.mux.handling(c.Kind)
 	switch cause := context.Cause(ctx); {
 	case !c.Session.Alive():
 		return verdict{kind: verdictDiscard}
 	case errors.Is(cause, ErrCancelRequested):
-		return verdict{kind: verdictCancel}
+		return verdict{kind: verdictRequested}
 	case cause != nil || !known:
 		return verdict{kind: verdictRelease}
 	}
+	facts, timeout := h.limits(c)
 	c.Enter()
-	result, err := call(ctx, h, &Attempt{claim: c})
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, timeout, ErrAttemptTimeout)
+		defer cancel()
+	}
+	a := newAttempt(r.registry, c)
+	result, err := call(ownSlot(ctx), h.handler, a)
+	also := a.finish()
 	cause := context.Cause(ctx)
 	if !c.Session.Alive() {
 		// Asked after the handler, on a clock that goes on in suspend: a
 		// frozen node wakes up here before any timer of its own fires.
 		cause = ErrLeaseLost
 	}
-	return r.judge(cause, result, err, counters{errors: c.Errors(), maxAttempts: c.MaxAttempts(), backoff: c.Backoff()}, log)
+	v := r.judge(cause, result, err, facts, log)
+	v.also = also
+	switch v.kind {
+	case verdictRetry, verdictSnooze, verdictHandOff:
+		a.progress.flush(ctx) // the last word of the attempt, until the next one has something to say
+	default: // an outcome takes it away
+	}
+	return v
 }
 
 // judge makes the verdict. It runs code of the handler's once more, which may
-// panic as the handler itself may: MarshalJSON of its output, and Error of
-// what it returned, such as a nil pointer in an error.
+// panic as the handler itself may: MarshalJSON of its output or its reference,
+// Error of what it returned, such as a nil pointer in an error, and its policy.
 func (r *Runner) judge(cause error, result any, err error, facts counters, log *zap.Logger) (v verdict) {
 	defer func() {
 		if value := recover(); value != nil {
 			panicked := &PanicError{Value: value, Stack: debug.Stack()}
 			log.Error("what a handler returned panicked", zap.Any("panic", value), zap.ByteString("stack", panicked.Stack))
-			v = decide(cause, panicked, nil, facts, random())
+			facts.policy = Exponential{} // it may be the one that panicked
+			v = decide(cause, panicked, nil, facts)
 		}
 	}()
 	if panicked, ok := errors.AsType[*PanicError](err); ok {
 		log.Error("a handler panicked", zap.Any("panic", panicked.Value), zap.ByteString("stack", panicked.Stack))
 	}
 	output, err := encodeOutput(result, err)
-	return decide(cause, err, output, facts, random())
+	v = decide(cause, err, output, facts)
+	if v.kind == verdictHandOff {
+		return v.encodeReference()
+	}
+	return v
+}
+
+// encodeReference fails the process if its reference can't be marshalled: the
+// next attempt would come to the same.
+func (v verdict) encodeReference() verdict {
+	value, err := registry.Encode(v.reference)
+	if err != nil {
+		return verdict{kind: verdictFail, reason: reasonReference, err: err.Error(), output: v.output}
+	}
+	v.reference = value
+	return v
 }
 
 // errGoexit is what an attempt ended in whose handler ended its goroutine.
@@ -158,11 +189,21 @@ func (r *Runner) write(ctx context.Context, c *registry.Claim, v verdict) (regis
 	due := r.registry.Now().Add(v.delay)
 	switch v.kind {
 	case verdictComplete:
-		return r.complete(ctx, c, v.output)
+		return r.complete(ctx, c, v)
 	case verdictFail:
 		return r.fail(ctx, c, v.err, v.reason, v.output)
 	case verdictCancel:
-		return r.cancel(ctx, c, v)
+		return ended(registry.Cancelled, orWithout(v.output, func(output json.RawMessage) error {
+			return r.registry.EndCancelled(ctx, c, v.err, v.reason, output)
+		}))
+	case verdictRequested:
+		return r.endRequested(ctx, c, v)
+	case verdictAbandon:
+		return ended(registry.Abandoned, orWithout(v.output, func(output json.RawMessage) error {
+			return r.registry.AbandonOwn(ctx, c, v.err, output)
+		}))
+	case verdictHandOff:
+		return r.handOff(ctx, c, v)
 	case verdictRetry:
 		return r.unlessRequested(ctx, c, v, r.registry.Retry(ctx, c, due, v.err))
 	case verdictSnooze:
@@ -176,8 +217,8 @@ func (r *Runner) write(ctx context.Context, c *registry.Claim, v verdict) (regis
 
 // complete fails the process if its output is too large, as every further
 // attempt would come to the same.
-func (r *Runner) complete(ctx context.Context, c *registry.Claim, output json.RawMessage) (registry.Outcome, error) {
-	err := r.registry.Complete(ctx, c, output)
+func (r *Runner) complete(ctx context.Context, c *registry.Claim, v verdict) (registry.Outcome, error) {
+	err := r.registry.CompleteWith(ctx, c, v.output, v.also...)
 	if large, ok := errors.AsType[*registry.TooLargeError](err); ok {
 		return r.fail(ctx, c, large.Error(), reasonTooLarge, nil)
 	}
@@ -192,11 +233,27 @@ func (r *Runner) fail(ctx context.Context, c *registry.Claim, cause, reason stri
 	}))
 }
 
-// cancel is like fail.
-func (r *Runner) cancel(ctx context.Context, c *registry.Claim, v verdict) (registry.Outcome, error) {
-	return ended(registry.Cancelled, orWithout(v.output, func(output json.RawMessage) error {
-		return r.registry.EndCancelled(ctx, c, v.err, v.reason, output)
-	}))
+// endRequested ends a process as the request says that stands.
+func (r *Runner) endRequested(ctx context.Context, c *registry.Claim, v verdict) (o registry.Outcome, err error) {
+	err = orWithout(v.output, func(output json.RawMessage) (err error) {
+		o, err = r.registry.EndRequested(ctx, c, v.err, output)
+		return err
+	})
+	return ended(o, err)
+}
+
+// handOff fails the process if the reference can't be stored: what it refers
+// to is nobody's then, and the next attempt would come to the same.
+func (r *Runner) handOff(ctx context.Context, c *registry.Claim, v verdict) (registry.Outcome, error) {
+	value, _ := v.reference.(json.RawMessage) // since it was judged
+	err := r.registry.HandOff(ctx, c, registry.Reference{Value: value, Authority: v.authority})
+	if err == nil || !refused(err) {
+		return "", err
+	}
+	if errors.Is(err, registry.ErrRequested) {
+		return r.endRequested(ctx, c, v)
+	}
+	return r.fail(ctx, c, err.Error(), reasonReference, nil)
 }
 
 // orWithout ends a process with its output, or without if that is too large.
@@ -208,11 +265,11 @@ func orWithout(output json.RawMessage, end func(json.RawMessage) error) error {
 	return err
 }
 
-// unlessRequested ends a process as cancelled that could not be put back
-// because a request to end it had come.
+// unlessRequested ends a process that could not be put back because a request
+// to end it had come.
 func (r *Runner) unlessRequested(ctx context.Context, c *registry.Claim, v verdict, err error) (registry.Outcome, error) {
 	if errors.Is(err, registry.ErrRequested) {
-		return r.cancel(ctx, c, verdict{err: v.err})
+		return r.endRequested(ctx, c, v)
 	}
 	return "", err
 }

@@ -26,12 +26,7 @@ func run(t *testing.T, h runner.HandlerFunc, opts ...registry.StartOption) (*ben
 
 func (b *bench) runNext(ctx context.Context) runner.Report {
 	b.t.Helper()
-	b.drive()
-	claims := b.empty()
-	if len(claims) != 1 {
-		b.t.Fatalf("claimed %d, want 1", len(claims))
-	}
-	return b.runner.Run(ctx, claims[0])
+	return b.runner.Run(ctx, b.claimed())
 }
 
 func TestRunCompletesWithTheOutput(t *testing.T) {

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"sync"
@@ -21,6 +22,9 @@ type Options struct {
 	// Session is asked for the node's session; it returns nil while there is
 	// none. Required.
 	Session func() *registry.Session
+	// Horizon is how far ahead a drive looks for the next thing to fall due: it
+	// is to be more than the time from one drive to the next. 2 s if zero.
+	Horizon time.Duration
 	Logger  *zap.Logger // none if nil
 }
 
@@ -56,6 +60,10 @@ type Runner struct {
 	session  func() *registry.Session
 	log      *zap.Logger
 	window   *registry.Window
+	horizon  time.Duration
+
+	// orphanLimit is how many orphans one drive takes over or puts back.
+	orphanLimit int
 
 	// orphans: the next drive is to look for claims of sessions that ended.
 	orphans atomic.Bool
@@ -63,7 +71,10 @@ type Runner struct {
 	mu       sync.Mutex
 	lookedAt time.Time // when a drive last looked at everything
 	unfit    map[unfitEntry]time.Time
-	reported map[string]string // what was last said of foreign keys, by where
+	kept     map[string]kept // orphans that are passed over, by mark
+	reported map[string]bool // keys that can't be read
+	// unreadable counts them, also those that reported has forgotten.
+	unreadable int
 }
 
 // New makes the Runner of a node. It claims the kinds that the Mux knows now.
@@ -76,7 +87,9 @@ func New(o Options) (*Runner, error) {
 	}
 	r := &Runner{
 		registry: o.Registry, mux: o.Mux, slots: o.Slots, session: o.Session,
-		log: o.Logger.Named("runner"), queues: map[string]bool{}, unfit: map[unfitEntry]time.Time{}, reported: map[string]string{},
+		log: o.Logger.Named("runner"), queues: map[string]bool{},
+		unfit: map[unfitEntry]time.Time{}, kept: map[string]kept{}, reported: map[string]bool{},
+		orphanLimit: orphanLimit, horizon: cmp.Or(o.Horizon, 2*time.Second),
 		window: o.Registry.Window(o.Queues, o.Mux.Kinds()),
 	}
 	for _, queue := range o.Queues {

@@ -33,13 +33,14 @@ func (r Ref[Out]) Existing() bool { return r.existing }
 
 // Wait returns the output once the process has completed. If it ended
 // otherwise, the error is an [*EndedError]. Other errors are those of
-// [registry.Registry.Wait].
+// [registry.Registry.Wait]. In a handler it gives the attempt's slot back
+// meanwhile, see [Await].
 func (r Ref[Out]) Wait(ctx context.Context) (Out, error) {
 	var out Out
 	if r.on == nil {
 		return out, errors.New("runner: wait on the zero Ref")
 	}
-	p, err := r.on.Wait(ctx, r.id)
+	p, err := Await(ctx, r.on, r.id)
 	if err != nil {
 		return out, err
 	}

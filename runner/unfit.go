@@ -22,17 +22,14 @@ type unfitEntry struct {
 	seq int64
 }
 
-// setUnfit says whether the entry was not known as unfit before.
-func (r *Runner) setUnfit(e registry.Entry) (isNew bool) {
+// setUnfit passes the entry over from now on.
+func (r *Runner) setUnfit(e registry.Entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.unfit) >= maxUnfit {
 		clear(r.unfit)
 	}
-	key := unfitEntry{id: e.ID, seq: e.Seq}
-	_, known := r.unfit[key]
-	r.unfit[key] = time.Now()
-	return !known
+	r.unfit[unfitEntry{id: e.ID, seq: e.Seq}] = time.Now()
 }
 
 // unfitNow is how many entries are passed over at the moment, at the most: a

@@ -3,8 +3,9 @@ package runner
 import (
 	"encoding/json"
 	"errors"
-	"math/rand/v2"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // verdictKind is what is to be written of an attempt that ended.
@@ -14,9 +15,12 @@ const (
 	verdictComplete verdictKind = iota
 	verdictFail
 	verdictCancel
+	verdictRequested // what the request says that stands
 	verdictRetry
 	verdictSnooze
+	verdictHandOff
 	verdictRelease
+	verdictAbandon
 	verdictDiscard // nothing: the claim is not ours any more
 )
 
@@ -27,13 +31,19 @@ type verdict struct {
 	reason string
 	err    string // for the history
 	output json.RawMessage
+
+	reference any    // of a hand-off; a json.RawMessage once it was judged
+	authority string // likewise
+
+	also []clientv3.Op // the handler's own writes, with completion
 }
 
 // counters are the facts of the process that a verdict needs.
 type counters struct {
 	errors      int // before this attempt
 	maxAttempts int
-	backoff     time.Duration
+	policy      Policy
+	ownerBound  bool
 }
 
 // What ended processes say of why they did.
@@ -41,14 +51,15 @@ const (
 	reasonTooManyErrors = "too many errors"
 	reasonHandler       = "its handler said so"
 	reasonTooLarge      = "output too large"
+	reasonReference     = "its reference can't be stored"
 	reasonRefused       = "etcd refused its end"
+	reasonOwnerBound    = "owner-bound work is not run again"
 )
 
 // decide is the verdict on an attempt: cause is why its context was
 // cancelled, nil if it was not; err is what the handler returned. It is a
-// pure function but for the jitter of a retry, which comes from random, 0 to
-// 1.
-func decide(cause, err error, output json.RawMessage, c counters, random float64) verdict {
+// pure function but for the policy.
+func decide(cause, err error, output json.RawMessage, c counters) verdict {
 	if errors.Is(cause, ErrLeaseLost) {
 		return verdict{kind: verdictDiscard}
 	}
@@ -62,51 +73,47 @@ func decide(cause, err error, output json.RawMessage, c counters, random float64
 	}
 	switch {
 	case errors.Is(cause, ErrCancelRequested):
-		return verdict{kind: verdictCancel, err: err.Error(), output: output}
+		return verdict{kind: verdictRequested, err: err.Error(), output: output}
+	case errors.Is(cause, ErrShutdown) && c.ownerBound:
+		return verdict{kind: verdictAbandon, err: err.Error(), output: output}
 	case errors.Is(cause, ErrShutdown):
 		return verdict{kind: verdictRelease}
+	case errors.Is(cause, ErrAttemptTimeout) && !errors.Is(err, ErrAttemptTimeout):
+		return c.retry(ErrAttemptTimeout.Error()+": "+err.Error(), output, func() time.Duration { return c.delay(err) })
 	}
-	return retry(err, output, c, jittered(c.backoff, c.errors, random))
+	return c.retry(err.Error(), output, func() time.Duration { return c.delay(err) })
 }
 
 // decide is the verdict that a handler asked for.
 func (e *verdictError) decide(err error, output json.RawMessage, c counters) verdict {
 	v := e.verdict
-	v.err = err.Error()
+	v.err, v.output = err.Error(), output
 	switch v.kind {
 	case verdictRetry:
-		return retry(err, output, c, v.delay)
+		return c.retry(v.err, output, func() time.Duration { return v.delay })
+	case verdictSnooze:
+		if c.ownerBound {
+			return verdict{kind: verdictFail, reason: reasonOwnerBound, err: v.err, output: output}
+		}
 	case verdictFail, verdictCancel:
-		v.reason, v.output = reasonHandler, output
+		v.reason = reasonHandler
 	default:
 	}
 	return v
 }
 
 // retry fails the process once it had as many errors as it may have.
-func retry(err error, output json.RawMessage, c counters, delay time.Duration) verdict {
-	if c.errors+1 >= c.maxAttempts {
-		return verdict{kind: verdictFail, reason: reasonTooManyErrors, err: err.Error(), output: output}
+func (c counters) retry(why string, output json.RawMessage, delay func() time.Duration) verdict {
+	switch {
+	case c.ownerBound:
+		return verdict{kind: verdictFail, reason: reasonOwnerBound, err: why, output: output}
+	case c.errors+1 >= c.maxAttempts:
+		return verdict{kind: verdictFail, reason: reasonTooManyErrors, err: why, output: output}
 	}
-	return verdict{kind: verdictRetry, delay: delay, err: err.Error()}
+	// The output is for the case that a request ends it instead.
+	return verdict{kind: verdictRetry, delay: delay(), err: why, output: output}
 }
 
-// maxBackoff is the longest delay before a retry.
-const maxBackoff = 10 * time.Minute
-
-// jittered is exponential back-off with full jitter: anything up to the base,
-// doubled for each earlier error. Full jitter spreads the retries of many
-// processes that failed together evenly.
-func jittered(base time.Duration, errors int, random float64) time.Duration {
-	ceiling := base
-	for range errors {
-		if ceiling >= maxBackoff/2 {
-			ceiling = maxBackoff
-			break
-		}
-		ceiling *= 2
-	}
-	return time.Duration(random * float64(min(ceiling, maxBackoff)))
+func (c counters) delay(err error) time.Duration {
+	return max(c.policy.Delay(c.errors+1, err), 0)
 }
-
-func random() float64 { return rand.Float64() }

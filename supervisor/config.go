@@ -3,7 +3,9 @@ package supervisor
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +33,10 @@ type Config struct {
 	Queues []string
 	// MaxRunning is how many processes run at a time: 64 if zero.
 	MaxRunning int
+	// QueueLimits are how many processes of a queue run at a time on this
+	// node, for queues that are not to have all of MaxRunning; none if zero or
+	// absent. Each must be one of Queues.
+	QueueLimits map[string]int
 	// TTL of the session, in whole seconds, which etcd may raise (by default
 	// to 2 s): 10 s if zero. After a crash, others take over that much later,
 	// if nobody proves earlier that the node is dead.
@@ -42,6 +48,13 @@ type Config struct {
 	// attempts get no more time: 30 s if zero. Of it, handlers have two
 	// thirds, and 10 s at the most, to return after their contexts ended.
 	ShutdownTimeout time.Duration
+	// Retention is how long processes are kept after they have ended: 24 h
+	// those that completed and 7 days the others, if zero; for ever if
+	// negative. Every node deletes what is over, about once a minute.
+	Retention registry.Retention
+	// PublishEnded publishes an actors.ProcessEnded for each process that this
+	// node ends. Subscribers are called one event at a time.
+	PublishEnded bool
 	// Logger is for what no caller can be told; none if nil.
 	Logger *zap.Logger
 	// RunHandle replaces the drive that runs processes on this node, by
@@ -69,6 +82,7 @@ func (c Config) withDefaults() Config {
 	if c.MaxRunning == 0 {
 		c.MaxRunning = 64
 	}
+	c.QueueLimits = maps.Clone(c.QueueLimits)
 	if c.TTL == 0 {
 		c.TTL = 10 * time.Second
 	}
@@ -115,6 +129,10 @@ func (c Config) validate() error {
 		}
 		fault(seen[queue], "Queues: %s is there twice", queue)
 		seen[queue] = true
+	}
+	for _, queue := range slices.Sorted(maps.Keys(c.QueueLimits)) {
+		fault(!seen[queue], "QueueLimits: %s is not one of Queues", queue)
+		fault(c.QueueLimits[queue] < 0, "QueueLimits: %d for %s, it must be 0 or more", c.QueueLimits[queue], queue)
 	}
 	fault(c.MaxRunning < 0 || c.MaxRunning > maxMaxRunning,
 		"MaxRunning is %d, it must be 1 to %d", c.MaxRunning, maxMaxRunning)

@@ -11,14 +11,15 @@ import (
 func TestNewReportsAllFaultsOfConfig(t *testing.T) {
 	_, err := New(Config{
 		Node: "a/b", Name: "c d", Queues: []string{"q", "q", "no good"}, MaxRunning: -1,
-		TTL: time.Millisecond, Poll: -1, ShutdownTimeout: -1,
+		QueueLimits: map[string]int{"q": -1, "other": 1},
+		TTL:         time.Millisecond, Poll: -1, ShutdownTimeout: -1,
 	})
 	if err == nil {
 		t.Fatal("New accepted it")
 	}
 	for _, want := range []string{
 		"Registry is required", "Mux is required", "Node: invalid", "Name: invalid", "Queues: invalid",
-		"Queues: q is there twice", "MaxRunning is -1", "TTL is 1ms", "Poll is -1ns", "ShutdownTimeout is -1ns",
+		"Queues: q is there twice", "QueueLimits: other is not one of Queues", "QueueLimits: -1 for q", "MaxRunning is -1", "TTL is 1ms", "Poll is -1ns", "ShutdownTimeout is -1ns",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in:\n%v", want, err)

@@ -37,7 +37,8 @@ func (d Driver) Start(ctx context.Context, s registry.Spec) (registry.Started, e
 	return started, err
 }
 
-// Wait is [registry.Registry.Wait].
+// Wait is [registry.Registry.Wait]. In a handler it gives the attempt's slot
+// back meanwhile, see [runner.Await].
 func (d Driver) Wait(ctx context.Context, id string) (registry.Process, error) {
-	return d.registry.Wait(ctx, id)
+	return runner.Await(ctx, d.registry, id)
 }

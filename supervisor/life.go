@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"go.uber.org/zap"
@@ -31,6 +32,8 @@ type life struct {
 	slots    *actors.Slots
 	sessions *actors.Sessions
 	watch    *actors.Watch
+	desk     *actors.Desk
+	pruning  *pruning
 
 	ready     chan struct{}
 	done      chan struct{}
@@ -48,6 +51,10 @@ type life struct {
 	leftover error // what could not be ended or handed back
 }
 
+// lookAhead is how much farther a drive looks for what falls due than to the
+// next poll: for as long as the drive may take itself.
+const lookAhead = 2 * time.Second
+
 // newLife starts nothing.
 func newLife(c Config, poker actors.Poker) (*life, error) {
 	l := &life{
@@ -58,15 +65,20 @@ func newLife(c Config, poker actors.Poker) (*life, error) {
 	l.markGone = sync.OnceFunc(func() { close(l.actorGone) })
 	var r *runner.Runner // which needs the slots first
 	l.slots = actors.NewSlots(actors.SlotsOptions{
-		Max: c.MaxRunning, Logger: l.log,
-		Run:   func(ctx context.Context, claim *registry.Claim) runner.Report { return r.Run(ctx, claim) },
+		Max: c.MaxRunning, Limits: c.QueueLimits, Logger: l.log,
+		Run: func(ctx context.Context, claim *registry.Claim) runner.Report {
+			report := r.Run(ctx, claim)
+			l.publishEnded(claim, report)
+			return report
+		},
 		Freed: func() { l.drives.SlotFreed() },
 	})
 	l.sessions = actors.NewSessions(actors.SessionsOptions{
 		Open: l.openSession, Leave: c.Registry.Leave, Up: l.up, Lost: l.lost, Renewed: l.renewed, Logger: l.log,
 	})
 	r, err := runner.New(runner.Options{
-		Registry: c.Registry, Mux: c.Mux, Slots: l.slots, Queues: c.Queues, Session: l.sessions.Current, Logger: l.log,
+		Registry: c.Registry, Mux: c.Mux, Slots: l.slots, Queues: c.Queues, Session: l.sessions.Current,
+		Horizon: c.Poll + lookAhead, Logger: l.log,
 	})
 	if err != nil {
 		return nil, err
@@ -77,6 +89,10 @@ func newLife(c Config, poker actors.Poker) (*life, error) {
 	}
 	l.drives = actors.NewDrives(actors.DrivesOptions{Handle: handle, Poker: poker, Poll: c.Poll, Logger: l.log})
 	l.watch = l.newWatch(r, poker)
+	l.desk = actors.NewDesk(actors.DeskOptions{
+		Start: NewDriver(c.Registry, poker).Start, Wait: c.Registry.Wait, Logger: l.log,
+	})
+	l.pruning = newPruning(func(ctx context.Context) (int, error) { return c.Registry.Retain(ctx, c.Retention) }, l.log)
 	return l, nil
 }
 
@@ -103,6 +119,7 @@ func (l *life) begin(at place) bool {
 		return false
 	}
 	l.at, l.events = at, actors.NewEvents(at.system, l.log)
+	l.pruning.start()
 	if l.config.Witness != nil {
 		go l.watchWitness()
 	}
@@ -138,6 +155,16 @@ func (l *life) publish(event any) {
 	if events != nil {
 		events.Publish(event)
 	}
+}
+
+func (l *life) publishEnded(c *registry.Claim, r runner.Report) {
+	if !l.config.PublishEnded || r.Outcome == "" {
+		return
+	}
+	l.publish(&actors.ProcessEnded{
+		Node: l.config.Node, Session: c.Session.ID(), ID: c.ID, Kind: c.Kind, Queue: c.Queue,
+		Attempt: c.Attempt, Fence: c.Fence, Outcome: r.Outcome,
+	})
 }
 
 func (l *life) openSession(ctx context.Context) (*registry.Session, error) {

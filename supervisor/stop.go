@@ -76,12 +76,13 @@ func (l *life) waitFor(d time.Duration) (running []string) {
 	return l.slots.Wait(ctx)
 }
 
-// leave ends the watch, which heard of requests to cancel until now, and the
-// session.
+// leave ends the watch, which heard of requests to cancel until now, what was
+// asked by messages, and at last the session: outcomes were written under it
+// until now.
 func (l *life) leave() error {
 	ctx, cancel := context.WithTimeout(context.Background(), l.config.ShutdownTimeout/3)
 	defer cancel()
-	return errors.Join(l.watch.Stop(ctx), l.sessions.Leave(ctx))
+	return errors.Join(l.watch.Stop(ctx), l.desk.Stop(ctx), l.pruning.stop(ctx), l.sessions.Leave(ctx))
 }
 
 // stopActor asks the actor to stop, by a message: at its address there may be

@@ -69,7 +69,17 @@ func (t *tree) Receive(c actor.Context) {
 		if m.life == t.life {
 			c.Stop(c.Self())
 		}
+	case *actors.Start, actors.Start, *actors.Await, actors.Await:
+		t.desk().Receive(c)
 	}
+}
+
+// desk is nil, and refuses, before a life begins.
+func (t *tree) desk() *actors.Desk {
+	if t.life == nil {
+		return nil
+	}
+	return t.life.desk
 }
 
 // survive gets what recover returned. What is left of the tree stops with its

@@ -27,11 +27,12 @@ type puppet struct {
 	system *actor.ActorSystem
 	logs   *observer.ObservedLogs
 
-	mu     sync.Mutex
-	drives []runner.Reason
-	faults map[string]any // message type name, or text -> panic, by child
-	starts map[string][]time.Time
-	last   map[string]string // the last message of each child
+	mu       sync.Mutex
+	drives   []runner.Reason
+	prunings int
+	faults   map[string]any // message type name, or text -> panic, by child
+	starts   map[string][]time.Time
+	last     map[string]string // the last message of each child
 }
 
 func newPuppet(t *testing.T) *puppet {
@@ -72,6 +73,13 @@ func (p *puppet) newLife() *life {
 		Follow: func(ctx context.Context, _ registry.Events) error { <-ctx.Done(); return nil },
 		Slots:  l.slots,
 	})
+	l.desk = actors.NewDesk(actors.DeskOptions{})
+	l.pruning = newPruning(func(context.Context) (int, error) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.prunings++
+		return 0, nil
+	}, l.log)
 	l.drives.Startup()
 	return l
 }
@@ -158,6 +166,32 @@ func (p *puppet) spawn(t *testing.T) {
 func (p *puppet) there(child string) bool {
 	_, there := p.system.ProcessRegistry.GetLocal("drover/" + child)
 	return there
+}
+
+func TestNodePrunesWhileItLives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPuppet(t)
+		prunings := func() int {
+			time.Sleep(5 * time.Minute)
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return p.prunings
+		}
+		if got := prunings(); got != 0 {
+			t.Errorf("it pruned %d times before it was spawned", got)
+		}
+		p.spawn(t)
+		before := prunings()
+		if before < 4 || before > 7 {
+			t.Errorf("it pruned %d times in 5 minutes", before)
+		}
+		if err := p.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := prunings(); got != before {
+			t.Errorf("it pruned %d times after its end", got-before)
+		}
+	})
 }
 
 func TestFailingActorIsRestartedWithGrowingDelay(t *testing.T) {

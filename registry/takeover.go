@@ -1,0 +1,46 @@
+package registry
+
+import (
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+)
+
+// fate is what becomes of an orphan.
+type fate int
+
+const (
+	fateGoOn fate = iota // it is run again, here or elsewhere
+	fateEnd
+	fateStay // nobody may touch it
+)
+
+// takeOver is the verdict on an orphan, with the row that follows from it. It
+// is a pure function of what was read.
+func (t table) takeOver(o Orphan, there row, request *mvccpb.KeyValue, now time.Time) (next row, e ending, f fate) {
+	next = there
+	next.endAttempt(o.node, o.revision, o.value.ClaimedAt, now, SessionLost)
+	var q *Request
+	what := ""
+	if request != nil {
+		q, _ = decodeRequest(request) // that somebody asked is all that matters
+		what = q.What
+	}
+	owned := there.spec.Disposition == OwnerBound
+	switch {
+	case what == RequestAbandon || what == RequestDeadline || q != nil && !owned:
+		return next, q.ending(SessionLost, now), fateEnd
+	case next.overdue(now):
+		return next, Request{What: RequestDeadline}.ending(SessionLost, now), fateEnd
+	case owned && o.proof.Proof == "":
+		return next, ending{}, fateStay
+	case owned:
+		return next, ending{outcome: Abandoned, reason: EvidenceDeath, err: SessionLost, at: now, evidence: &o.proof}, fateEnd
+	}
+	next.Adoptions++
+	if limit := there.spec.adoptionLimit(); limit > 0 && next.Adoptions >= limit {
+		return next, ending{outcome: Failed, reason: reasonQuarantine, err: SessionLost, at: now}, fateEnd
+	}
+	next.Due, next.What = time.Time{}, "" // it waits for no time
+	return next, ending{}, fateGoOn
+}
