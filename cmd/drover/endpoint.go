@@ -22,29 +22,40 @@ const defaultEndpoint = "127.0.0.1:2379"
 // the etcd that a living drover serves from the data directory, else to the
 // usual port of this machine. done closes both.
 func (c *cli) open(ctx context.Context) (r *registry.Registry, done func(), err error) {
-	if len(c.global.endpoints) == 0 {
-		endpoints, _, ok, err := etcdserver.Living(c.global.dataDir)
-		if err != nil {
-			return nil, nil, fmt.Errorf("look for a drover that serves %s: %w", c.global.dataDir, err)
-		}
-		if !ok {
-			endpoints = []string{defaultEndpoint}
-		}
-		c.global.endpoints = endpoints
-	}
-	client, err := c.global.connect()
+	client, disconnect, err := c.client(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	r, err = c.openRegistry(ctx, client, nil)
 	if err != nil {
-		client.Close()
+		disconnect()
 		return nil, nil, err
 	}
 	return r, func() {
 		r.Close()
-		client.Close()
+		disconnect()
 	}, nil
+}
+
+// client stays connected to the data directory whoever serves that: one run may
+// hand it on to another while a command waits.
+func (c *cli) client(ctx context.Context) (client *clientv3.Client, disconnect func(), err error) {
+	if len(c.global.endpoints) == 0 {
+		share, ok, err := etcdserver.Visit(ctx, c.global.dataDir)
+		inUse, silent := errors.AsType[*etcdserver.InUseError](err)
+		switch {
+		case silent:
+			return nil, nil, &exitError{code: exitUnreachable, err: inUse}
+		case err != nil:
+			return nil, nil, fmt.Errorf("look for a drover that serves %s: %w", c.global.dataDir, err)
+		case ok:
+			c.global.endpoints = share.Endpoints()
+			return share.Client(), func() { _ = share.Stop(context.Background()) }, nil // it only closes the client
+		}
+		c.global.endpoints = []string{defaultEndpoint}
+	}
+	client, err = c.global.connect()
+	return client, func() { client.Close() }, err
 }
 
 func (c *cli) openRegistry(ctx context.Context, client *clientv3.Client, log *zap.Logger) (*registry.Registry, error) {

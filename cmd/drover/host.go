@@ -23,28 +23,37 @@ import (
 type host struct {
 	log       *zap.Logger
 	endpoints []string
-	server    *etcdserver.Server // nil if the etcd is somebody else's
+	etcd      embedded // nil if endpoints were named
 	client    *clientv3.Client
 	registry  *registry.Registry
 	witness   *supervisor.Witness // nil if it runs no commands
 	node      *supervisor.Node
 }
 
-// openHost connects to the endpoints that were named, or starts an etcd in
-// the data directory.
-func (c *cli) openHost(ctx context.Context, listen string, log *zap.Logger) (*host, error) {
+// embedded is an etcd in the data directory: an [etcdserver.Server], which is of
+// this process alone, or an [etcdserver.Share].
+type embedded interface {
+	Client() *clientv3.Client
+	Endpoints() []string
+	Err() <-chan error
+	Stop(context.Context) error
+}
+
+// openHost connects to the endpoints that were named, or to the etcd that start
+// starts.
+func (c *cli) openHost(ctx context.Context, start func() (embedded, error), log *zap.Logger) (*host, error) {
 	h := &host{log: log, endpoints: c.global.endpoints}
 	var err error
 	if len(h.endpoints) > 0 {
 		h.client, err = c.global.connect()
 	} else {
-		h.server, err = etcdserver.Start(ctx, etcdserver.Options{Dir: c.global.dataDir, Listen: listen, Logger: log})
+		h.etcd, err = start()
 	}
 	if err != nil {
 		return nil, err
 	}
-	if h.server != nil {
-		h.client, h.endpoints = h.server.Client(), h.server.Endpoints()
+	if h.etcd != nil {
+		h.client, h.endpoints = h.etcd.Client(), h.etcd.Endpoints()
 		c.global.endpoints = h.endpoints
 	}
 	if h.registry, err = c.openRegistry(ctx, h.client, log); err != nil {
@@ -52,6 +61,21 @@ func (c *cli) openHost(ctx context.Context, listen string, log *zap.Logger) (*ho
 		return nil, err
 	}
 	return h, nil
+}
+
+// openAlone is openHost with an etcd that nobody else may have.
+func (c *cli) openAlone(ctx context.Context, listen string, log *zap.Logger) (*host, error) {
+	return c.openHost(ctx, func() (embedded, error) {
+		return etcdserver.Start(ctx, etcdserver.Options{Dir: c.global.dataDir, Listen: listen, Logger: log})
+	}, log)
+}
+
+// openShared is openHost with an etcd that is shared with others who do the same.
+func (c *cli) openShared(ctx context.Context, log *zap.Logger) (*host, error) {
+	if len(c.global.endpoints) == 0 {
+		log = quietHandovers(log)
+	}
+	return c.openHost(ctx, func() (embedded, error) { return etcdserver.Join(ctx, c.global.dataDir, log) }, log)
 }
 
 // startNode makes the node that runs the allowed kinds, and returns once it
@@ -65,8 +89,11 @@ func (h *host) startNode(ctx context.Context, config supervisor.Config, allow []
 		if err != nil {
 			return fmt.Errorf("start the witness: %w", err)
 		}
-		h.witness, o.Witness = w, w
+		h.witness, o.Witness, o.Logger = w, w, h.log
 		mux.Handle(kindExec, registry.Rerunnable, kinds.Exec(o))
+	}
+	if slices.Contains(allow, kindHTTP) {
+		mux.Handle(kindHTTP, registry.Rerunnable, kinds.HTTP(kinds.HTTPOptions{UserAgent: "drover/" + version}))
 	}
 	config.Registry, config.Mux, config.Witness, config.Logger = h.registry, mux, h.witness, h.log
 	node, err := supervisor.Start(ctx, actorSystem(h.log), config)
@@ -79,10 +106,10 @@ func (h *host) startNode(ctx context.Context, config supervisor.Config, allow []
 
 // serverErr is told when the embedded etcd dies; never if there is none.
 func (h *host) serverErr() <-chan error {
-	if h.server == nil {
+	if h.etcd == nil {
 		return nil
 	}
-	return h.server.Err()
+	return h.etcd.Err()
 }
 
 // stopNode lets attempts go on for a while, then hands back what is left. A
@@ -119,8 +146,8 @@ func (h *host) close() {
 	if h.registry != nil {
 		errs = append(errs, h.registry.Close())
 	}
-	if h.server != nil {
-		errs = append(errs, h.server.Stop(ctx))
+	if h.etcd != nil {
+		errs = append(errs, h.etcd.Stop(ctx))
 	} else {
 		errs = append(errs, h.client.Close())
 	}

@@ -7,10 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
-	"time"
 
-	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap/zapcore"
 
@@ -25,13 +24,6 @@ const (
 	exitInterrupted = 130 // cancelled
 )
 
-type runFlags struct {
-	id          string
-	maxAttempts int
-	backoff     time.Duration
-	command     commandFlags
-}
-
 func (c *cli) runCommand() *cobra.Command {
 	var f runFlags
 	cmd := &cobra.Command{
@@ -40,7 +32,11 @@ func (c *cli) runCommand() *cobra.Command {
 		Long: `Run one durable command here, and exit as it does. Its state is kept in an
 embedded etcd in --data-dir, or in the etcd of --endpoints. If drover is killed,
 run it again with the same --id and it goes on with that process; once it has
-ended, the same --id prints its output and runs nothing.
+ended, the same --id prints its output and runs nothing, unless --retry is given
+and it did not complete.
+
+Any number of runs may share a data directory: one of them serves etcd to the
+others, and when that one ends another does.
 
 Ctrl-C cancels the process (exit code 130). SIGTERM and SIGHUP hand it back
 (143, 129), for the same --id to go on with. 125 is an error of drover's own,
@@ -49,11 +45,7 @@ that signal N ended.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error { return c.run(cmd, args, f) },
 	}
-	flags := cmd.Flags()
-	flags.StringVar(&f.id, "id", "", "id of the process (default a new UUID)")
-	flags.IntVar(&f.maxAttempts, "max-attempts", 1, "errors after which it has failed")
-	flags.DurationVar(&f.backoff, "backoff", time.Second, "delay before the first retry, doubled for each error")
-	f.command.add(flags)
+	f.add(cmd.Flags())
 	// What cobra and the root find wrong comes before RunE, and is 125 as well.
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return c.runError(usage(err)) })
 	cmd.PersistentPreRunE = func(*cobra.Command, []string) error { return c.runError(c.global.check()) }
@@ -88,31 +80,84 @@ func (c *cli) runProcess(cmd *cobra.Command, args []string, f runFlags) (code in
 	asked, unasked := signals()
 	defer unasked()
 	ctx := cmd.Context()
-	h, err := c.openHost(ctx, "", c.logger(zapcore.WarnLevel))
+	h, err := c.openRun(ctx, asked)
+	if s, ok := errors.AsType[*signalled](err); ok {
+		return exitOfSignal(s.signal), nil // nothing was begun
+	}
 	if err != nil {
 		return 0, err
 	}
 	defer h.close()
-	started, err := h.registry.Start(ctx, spec)
+	ended, err := startRun(ctx, h.registry, spec, f.retry)
 	if err != nil {
 		return 0, err
 	}
-	if started.Existing {
-		p, err := h.registry.Get(ctx, spec.ID)
-		if err != nil {
-			return 0, err
-		}
-		if p.Ended() {
-			return c.repeat(p)
-		}
+	if ended != nil {
+		return c.repeat(*ended)
 	}
 	config := supervisor.Config{
-		Node: "run-" + runHash(spec.ID)[:12], Queues: []string{spec.Queue}, MaxRunning: 1, Version: version,
+		Node: runNode(spec.ID), Queues: []string{spec.Queue}, MaxRunning: 1, Version: version,
 	}
 	if err := h.startNode(ctx, config, []string{kindExec}, c.runExec()); err != nil {
 		return 0, err
 	}
-	return c.follow(ctx, h, spec.ID, asked)
+	p, code, err := c.follow(ctx, h, spec.ID, asked)
+	switch {
+	case err != nil || p == nil:
+		return code, err
+	case ranLastOn(*p, config.Node):
+		return c.runExit(*p) // what it printed was shown as it came
+	}
+	return c.repeat(*p)
+}
+
+// openRun is openShared, which may wait for another process and so ends with a
+// signal; the error then is a [*signalled].
+func (c *cli) openRun(ctx context.Context, asked <-chan os.Signal) (*host, error) {
+	opening, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	opened, watched := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case s := <-asked:
+			cancel(&signalled{s})
+		case <-opened:
+		}
+	}()
+	h, err := c.openShared(opening, c.logger(zapcore.WarnLevel))
+	close(opened)
+	<-watched
+	s, ok := errors.AsType[*signalled](context.Cause(opening))
+	switch {
+	case !ok:
+		return h, err
+	case err == nil:
+		h.close()
+	}
+	return nil, s
+}
+
+// startRun stores the process, or finds it. ended is not nil if there is nothing
+// left to run.
+func startRun(ctx context.Context, r *registry.Registry, spec registry.Spec, retry bool) (ended *registry.Process, err error) {
+	started, err := r.Start(ctx, spec)
+	if err != nil || !started.Existing {
+		return nil, err
+	}
+	p, err := r.Get(ctx, spec.ID)
+	switch {
+	case err != nil:
+		return nil, err
+	case !p.Ended():
+		return nil, nil
+	case !retry || p.Status == registry.StatusCompleted:
+		return &p, nil
+	}
+	if _, err := r.Reopen(ctx, spec.ID); err != nil && !errors.Is(err, registry.ErrNotEnded) { // another run was first
+		return nil, err
+	}
+	return nil, nil
 }
 
 // runExec makes the command one of this shell: its environment, its directory
@@ -121,74 +166,49 @@ func (c *cli) runExec() kinds.ExecOptions {
 	return kinds.ExecOptions{Env: os.Environ(), Stdout: c.stdout, Stderr: c.stderr}
 }
 
-func (c *cli) runSpec(cmd *cobra.Command, args []string, f runFlags) (registry.Spec, error) {
-	words, argv := splitAtDash(cmd, args)
-	if len(words) > 0 {
-		return registry.Spec{}, fmt.Errorf("%q stands before --, which is to stand before the command", words[0])
-	}
-	switch {
-	case cmd.Flags().Changed("id") && f.id == "":
-		return registry.Spec{}, errors.New(`--id "": an id is not empty`)
-	case f.maxAttempts < 1:
-		return registry.Spec{}, fmt.Errorf("--max-attempts %d: it must be at least 1", f.maxAttempts)
-	case f.backoff <= 0:
-		return registry.Spec{}, fmt.Errorf("--backoff %s: it must be positive", f.backoff)
-	}
-	input, err := c.commandInput(f.command, argv)
-	if err != nil {
-		return registry.Spec{}, err
-	}
-	if f.id == "" {
-		id, err := uuid.NewV7()
-		if err != nil {
-			return registry.Spec{}, err
-		}
-		f.id = id.String()
-	}
-	spec := registry.Spec{
-		ID: f.id, Kind: kindExec, Queue: "run." + runHash(f.id), Disposition: registry.Rerunnable,
-		MaxAttempts: f.maxAttempts, Backoff: registry.Duration(f.backoff), Input: input,
-	}
-	return spec, spec.Validate()
-}
-
 // runHash makes a queue that no other run serves.
 func runHash(id string) string {
 	sum := sha256.Sum256([]byte(id))
 	return hex.EncodeToString(sum[:16])
 }
 
-// follow waits for the end of the process and does what signals ask for.
-func (c *cli) follow(ctx context.Context, h *host, id string, asked <-chan os.Signal) (code int, err error) {
+// runNode names the node of one run: two with the same id at the same time serve
+// the same queue, and each has to know which attempts were its own.
+func runNode(id string) string { return fmt.Sprintf("run-%s-%08x", runHash(id)[:12], rand.Uint32()) }
+
+func ranLastOn(p registry.Process, node string) bool {
+	return len(p.History) > 0 && p.History[len(p.History)-1].Node == node
+}
+
+// follow waits for the end of the process and does what signals ask for. No
+// process and no error is a run that a signal ended before: it exits with code.
+func (c *cli) follow(ctx context.Context, h *host, id string, asked <-chan os.Signal) (ended *registry.Process, code int, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	ended := make(chan waited, 1)
+	end := make(chan waited, 1)
 	go func() {
 		p, err := h.registry.Wait(ctx, id)
-		ended <- waited{p, err}
+		end <- waited{p, err}
 	}()
 	interrupted := false
 	for {
 		select {
-		case w := <-ended:
-			if w.err != nil {
-				return 0, w.err
-			}
-			return c.runExit(w.process)
+		case w := <-end:
+			return &w.process, 0, w.err
 		case s := <-asked:
 			if s != os.Interrupt || interrupted {
 				// Handed back at once, or, at a second Ctrl-C, given up: the
 				// command has no more than its grace to end.
-				return exitOfSignal(s), h.stopNode(asked, 0)
+				return nil, exitOfSignal(s), h.stopNode(asked, 0)
 			}
 			interrupted = true
 			if _, err := h.registry.Cancel(ctx, id, registry.Request{By: whoAmI(), Reason: "interrupted"}); err != nil && !errors.Is(err, registry.ErrEnded) {
-				return 0, err
+				return nil, 0, err
 			}
 		case <-h.node.Done():
-			return 0, fmt.Errorf("the node ended: %w", h.node.Err())
+			return nil, 0, fmt.Errorf("the node ended: %w", h.node.Err())
 		case err := <-h.serverErr():
-			return 0, fmt.Errorf("the embedded etcd ended: %w", err)
+			return nil, 0, fmt.Errorf("the embedded etcd ended: %w", err)
 		}
 	}
 }

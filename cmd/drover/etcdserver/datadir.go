@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"time"
@@ -13,18 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// patience is how long a holder that is neither serving nor gone is waited
-	// for. With what a start costs besides, it stays below two seconds.
-	patience = 1500 * time.Millisecond
-
-	// servingPatience is how long a lock is tried whose holder says that it is
-	// serving: longer than a new holder takes to replace the record of one that
-	// was killed, and than Living's probes last.
-	servingPatience = 200 * time.Millisecond
-
-	retryEvery = 10 * time.Millisecond // half of it up to one and a half
-)
+const retryEvery = 10 * time.Millisecond // half of it up to one and a half
 
 // dataDir is a data directory whose lock this process holds.
 // It belongs to one goroutine at a time: the one that starts, then the one that
@@ -41,9 +29,24 @@ func (d *dataDir) database() string { return filepath.Join(d.etcd(), "member", "
 
 func (d *dataDir) log() string { return filepath.Join(d.etcd(), "member", "wal") }
 
-// openDataDir makes the directory if need be and takes its lock. previous is
+// openDataDir takes the directory, and waits for another process that has it for
+// as long as its state makes that worth it.
+func openDataDir(ctx context.Context, dir string, w waiting) (d *dataDir, previous Holder, err error) {
+	for {
+		d, previous, err = tryDataDir(dir)
+		inUse, ok := errors.AsType[*InUseError](err)
+		if !ok || w.over(Holder{PID: inUse.PID, State: inUse.State}) {
+			return d, previous, err
+		}
+		if err := pause(ctx, retryEvery); err != nil {
+			return nil, Holder{}, err
+		}
+	}
+}
+
+// tryDataDir makes the directory if need be and tries its lock once. previous is
 // what the last holder left in the record: nothing if it closed properly.
-func openDataDir(ctx context.Context, dir string) (d *dataDir, previous Holder, err error) {
+func tryDataDir(dir string) (d *dataDir, previous Holder, err error) {
 	path, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, Holder{}, fmt.Errorf("data directory: %w", err)
@@ -52,7 +55,7 @@ func openDataDir(ctx context.Context, dir string) (d *dataDir, previous Holder, 
 		return nil, Holder{}, fmt.Errorf("data directory: %w", err)
 	}
 	name := filepath.Join(path, lockName)
-	f, err := takeLock(ctx, name)
+	f, err := tryLock(name)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		h := readHolder(name)
 		return nil, Holder{}, &InUseError{Dir: dir, PID: h.PID, State: h.State}
@@ -69,30 +72,6 @@ func openDataDir(ctx context.Context, dir string) (d *dataDir, previous Holder, 
 		return nil, Holder{}, err
 	}
 	return d, previous, nil
-}
-
-// takeLock tries for as long as the holder's state makes it worth it, then
-// returns EWOULDBLOCK.
-func takeLock(ctx context.Context, name string) (*os.File, error) {
-	begin := time.Now()
-	for {
-		f, err := tryLock(name)
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return f, err
-		}
-		wait := patience
-		if readHolder(name).State == Serving {
-			wait = servingPatience
-		}
-		if time.Since(begin) >= wait {
-			return nil, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case <-time.After(retryEvery/2 + rand.N(retryEvery)):
-		}
-	}
 }
 
 func tryLock(name string) (*os.File, error) {

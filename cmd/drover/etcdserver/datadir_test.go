@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -65,14 +66,14 @@ func TestStartNamesTheOtherProcess(t *testing.T) {
 	h.next()
 	wantInUse(t, dir, h.cmd.Process.Pid, Serving)
 
-	endpoints, holder, ok, err := Living(dir)
-	if err != nil || !ok || holder.PID != h.cmd.Process.Pid || holder.State != Serving {
-		t.Fatalf("Living: %+v, %v, %v, want the helper serving", holder, ok, err)
+	holder, held, err := look(dir)
+	if err != nil || !held || holder.PID != h.cmd.Process.Pid || holder.State != Serving {
+		t.Fatalf("look: %+v, %v, %v, want the helper serving", holder, held, err)
 	}
-	if len(endpoints) != 2 {
-		t.Fatalf("Living: endpoints %q, want two", endpoints)
+	if len(holder.Endpoints) != 2 {
+		t.Fatalf("look: endpoints %q, want two", holder.Endpoints)
 	}
-	for _, e := range endpoints {
+	for _, e := range holder.Endpoints {
 		if _, err := dial(t, e).Put(t.Context(), "key", "value"); err != nil {
 			t.Errorf("put through %s: %v", e, err)
 		}
@@ -92,12 +93,11 @@ func TestKilledHolderBlocksNobody(t *testing.T) {
 	dir := t.TempDir()
 	h := startHelper(t, "serve", dir)
 	h.next()
-	_, holder, _, _ := Living(dir)
+	holder, _, _ := look(dir)
 	h.kill()
 
-	endpoints, after, ok, err := Living(dir)
-	if err != nil || ok || after.PID != 0 || len(endpoints) != 0 {
-		t.Errorf("Living: %q, %+v, %v, %v, want nobody", endpoints, after, ok, err)
+	if after, held, err := look(dir); err != nil || held || after.PID != 0 {
+		t.Errorf("look: %+v, %v, %v, want nobody", after, held, err)
 	}
 	if _, err := os.Stat(holder.SocketDir); err != nil {
 		t.Fatalf("the killed holder's socket directory: %v", err)
@@ -126,8 +126,8 @@ func TestStartWaitsForHolderThatIsNotServing(t *testing.T) {
 	}
 }
 
-func TestStartDoesNotWaitForEver(t *testing.T) {
-	for _, state := range []State{Starting, Stopping, Serving} {
+func TestStartDoesNotWaitForOneThatServesOrSaysNothing(t *testing.T) {
+	for _, state := range []State{Serving, ""} {
 		t.Run(string(state), func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
@@ -135,6 +135,35 @@ func TestStartDoesNotWaitForEver(t *testing.T) {
 			wantInUse(t, dir, 4711, state)
 		})
 	}
+}
+
+func TestWaitingLastsForAsLongAsTheHolderIsTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := waiting{serving: 200 * time.Millisecond, changing: 30 * time.Second}
+		for _, step := range []struct {
+			after time.Duration
+			h     Holder
+			over  bool
+		}{
+			{0, Holder{PID: 1, State: Starting}, false},
+			{30*time.Second - 1, Holder{PID: 1, State: Starting}, false},
+			{1, Holder{PID: 1, State: Starting}, true},
+			{0, Holder{PID: 1, State: Serving}, false},
+			{200 * time.Millisecond, Holder{PID: 1, State: Serving}, true},
+			{0, Holder{PID: 1, State: Stopping}, false},
+			{29 * time.Second, Holder{PID: 2, State: Stopping}, false},
+			{29 * time.Second, Holder{PID: 2, State: Stopping}, false},
+			{1 * time.Second, Holder{PID: 2, State: Stopping}, true},
+			{0, Holder{}, false},
+			{1499 * time.Millisecond, Holder{}, false},
+			{1 * time.Millisecond, Holder{}, true},
+		} {
+			<-time.After(step.after)
+			if over := w.over(step.h); over != step.over {
+				t.Errorf("%+v after %s more: over is %v", step.h, step.after, over)
+			}
+		}
+	})
 }
 
 func TestWaitingForTheHolderEndsWithTheContext(t *testing.T) {
@@ -151,57 +180,55 @@ func TestWaitingForTheHolderEndsWithTheContext(t *testing.T) {
 	}
 }
 
-func TestLivingTellsStatesApart(t *testing.T) {
+func TestTheRecordOfALivingHolderIsBelieved(t *testing.T) {
 	me := os.Getpid()
 	for _, tt := range []struct {
-		name  string
-		held  Holder
-		state State
-		ok    bool
+		name string
+		held Holder
 	}{
-		{"starting", Holder{PID: me, State: Starting}, Starting, false},
-		{"stopping", Holder{PID: me, State: Stopping}, Stopping, false},
-		{"serving", Holder{PID: me, State: Serving, Endpoints: []string{"unix:///s"}}, Serving, true},
-		{"serving in another PID namespace", Holder{PID: 1 << 30, State: Serving, Endpoints: []string{"unix:///s"}}, Serving, true},
-		{"has not written yet", Holder{}, Starting, false},
+		{"starting", Holder{PID: me, State: Starting}},
+		{"stopping", Holder{PID: me, State: Stopping}},
+		{"serving", Holder{PID: me, State: Serving, Endpoints: []string{"unix:///s"}}},
+		{"serving in another PID namespace", Holder{PID: 1 << 30, State: Serving, Endpoints: []string{"unix:///s"}}},
+		{"has not written yet", Holder{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
 			hold(t, dir, tt.held)
-			endpoints, holder, ok, err := Living(dir)
-			if err != nil || ok != tt.ok || holder.State != tt.state || holder.PID != tt.held.PID {
-				t.Errorf("Living: %+v, %v, %v, want %s, %v", holder, ok, err, tt.state, tt.ok)
+			holder, held, err := look(dir)
+			if err != nil || !held || holder.State != tt.held.State || holder.PID != tt.held.PID {
+				t.Errorf("look: %+v, %v, %v, want %+v", holder, held, err, tt.held)
 			}
-			if len(endpoints) != len(tt.held.Endpoints) {
-				t.Errorf("Living: endpoints %q, want %q", endpoints, tt.held.Endpoints)
+			if len(holder.Endpoints) != len(tt.held.Endpoints) {
+				t.Errorf("look: endpoints %q, want %q", holder.Endpoints, tt.held.Endpoints)
 			}
 		})
 	}
 }
 
-func TestLivingDoesNotBelieveAPredecessorsRecord(t *testing.T) {
+func TestAPredecessorsRecordIsNotBelieved(t *testing.T) {
 	dir := t.TempDir()
 	f := hold(t, dir, Holder{PID: 1 << 30, State: Serving, Endpoints: []string{"unix:///gone"}})
 	d := &dataDir{path: dir, lock: f, rec: Holder{PID: os.Getpid()}}
 	time.AfterFunc(time.Millisecond, func() { _ = d.record(Starting, "", nil) })
-	endpoints, holder, ok, err := Living(dir)
-	if err != nil || ok || holder.PID != os.Getpid() || len(endpoints) != 0 {
-		t.Errorf("Living: %q, %+v, %v, %v, want the new holder, starting", endpoints, holder, ok, err)
+	holder, held, err := look(dir)
+	if err != nil || !held || holder.State != Starting || holder.PID != os.Getpid() || len(holder.Endpoints) != 0 {
+		t.Errorf("look: %+v, %v, %v, want the new holder, starting", holder, held, err)
 	}
 }
 
-func TestLivingWithoutADirectory(t *testing.T) {
+func TestLookingMakesNoDirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "none")
-	endpoints, holder, ok, err := Living(dir)
-	if err != nil || ok || holder.PID != 0 || len(endpoints) != 0 {
-		t.Errorf("Living: %q, %+v, %v, %v, want nobody", endpoints, holder, ok, err)
+	holder, held, err := look(dir)
+	if err != nil || held || holder.PID != 0 {
+		t.Errorf("look: %+v, %v, %v, want nobody", holder, held, err)
 	}
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the directory: %v, want none", err)
 	}
 }
 
-func TestLivingDoesNotDisturbAStart(t *testing.T) {
+func TestLookingDoesNotDisturbAStart(t *testing.T) {
 	dir := t.TempDir()
 	done := make(chan struct{})
 	var wg sync.WaitGroup
@@ -213,7 +240,7 @@ func TestLivingDoesNotDisturbAStart(t *testing.T) {
 					return
 				default:
 				}
-				if _, _, _, err := Living(dir); err != nil {
+				if _, _, err := look(dir); err != nil {
 					t.Error(err)
 					return
 				}
@@ -221,7 +248,7 @@ func TestLivingDoesNotDisturbAStart(t *testing.T) {
 		})
 	}
 	for range 100 {
-		d, _, err := openDataDir(t.Context(), dir)
+		d, _, err := openDataDir(t.Context(), dir, waiting{serving: servingPatience, changing: changingPatience})
 		if err != nil {
 			t.Errorf("openDataDir: %v", err)
 			break
@@ -235,7 +262,7 @@ func TestLivingDoesNotDisturbAStart(t *testing.T) {
 }
 
 func TestShorterRecordIsReadable(t *testing.T) {
-	d, _, err := openDataDir(t.Context(), t.TempDir())
+	d, _, err := tryDataDir(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +288,7 @@ func TestShorterRecordIsReadable(t *testing.T) {
 
 func TestRemovedDirectoryIsNotHeld(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	d, _, err := openDataDir(t.Context(), dir)
+	d, _, err := tryDataDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,9 +299,9 @@ func TestRemovedDirectoryIsNotHeld(t *testing.T) {
 	if sameFile(d.lock, filepath.Join(dir, lockName)) {
 		t.Error("the lock of a removed directory counts")
 	}
-	again, _, err := openDataDir(t.Context(), dir)
+	again, _, err := tryDataDir(dir)
 	if err != nil {
-		t.Fatalf("openDataDir: %v, want the new directory's lock", err)
+		t.Fatalf("tryDataDir: %v, want the new directory's lock", err)
 	}
 	again.close()
 }

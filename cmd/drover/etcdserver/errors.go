@@ -7,12 +7,19 @@ type InUseError struct {
 	Dir   string
 	PID   int   // 0 if the holder does not say who it is
 	State State // what the holder says of itself, "" if nothing
+
+	// Silent: it says that it serves, and does not answer.
+	Silent bool
 }
 
 func (e *InUseError) Error() string {
 	who := "another program"
 	if e.PID != 0 {
 		who = fmt.Sprintf("process %d", e.PID)
+	}
+	if e.Silent {
+		return fmt.Sprintf("the data directory %s is served by %s, which does not answer: "+
+			"let it go on if it was stopped (kill -CONT), or end it, or choose another --data-dir", e.Dir, who)
 	}
 	if e.State != "" {
 		who += " (" + string(e.State) + ")"

@@ -20,6 +20,7 @@ const (
 	Starting State = "starting" // not to be reached yet
 	Serving  State = "serving"
 	Stopping State = "stopping" // not to be relied on any more
+	Failed   State = "failed"   // holds the directory until its process ends, see Server.Err
 )
 
 // Holder is what the process that holds a data directory wrote into its lock
@@ -39,22 +40,14 @@ const lockName = "lock"
 // to change. A new holder overwrites its predecessor's within microseconds.
 const rereadAfter = 20 * time.Millisecond
 
-// Living returns the endpoints that a living drover serves from dir, each of
-// them good for every client on this machine (the socket: every client of this
-// user), and who that is.
-//
-// ok is false if none serves. Then holder tells two cases apart: it is zero if
-// nobody holds the directory, or it does not exist; else somebody is Starting
-// or Stopping and may be waited for. A serving holder may be frozen, or may be
-// gone a moment later: connect with a deadline.
-//
-// The error is one of the file system, such as a missing permission. Living
-// creates nothing, and takes a few microseconds unless the holder is new.
-func Living(dir string) (endpoints []string, holder Holder, ok bool, err error) {
+// look returns what the holder of dir says of itself, if there is one. It may
+// be gone, or frozen, a moment later. It creates nothing, and takes a few
+// microseconds unless the holder is new.
+func look(dir string) (holder Holder, held bool, err error) {
 	path := filepath.Join(dir, lockName)
-	held, err := isHeld(path)
+	held, err = isHeld(path)
 	if err != nil || !held {
-		return nil, Holder{}, false, err
+		return Holder{}, false, err
 	}
 	holder = readHolder(path)
 	if !seen(holder.PID) {
@@ -64,18 +57,15 @@ func Living(dir string) (endpoints []string, holder Holder, ok bool, err error) 
 		<-time.After(rereadAfter)
 		holder = readHolder(path)
 	}
-	if holder.State == "" {
-		holder.State = Starting // it holds the lock and has yet to say so
-	}
-	if holder.State != Serving {
-		return nil, holder, false, nil
-	}
-	return holder.Endpoints, holder, true, nil
+	return holder, true, nil
 }
 
 // isHeld asks by a shared lock that it gives back at once. A process that
 // starts meanwhile finds the directory locked and tries again.
-func isHeld(path string) (bool, error) {
+func isHeld(path string) (bool, error) { return isLocked(path, unix.LOCK_SH) }
+
+// isLocked reports whether a lock of this kind can't be had.
+func isLocked(path string, how int) (bool, error) {
 	f, err := os.Open(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -84,7 +74,7 @@ func isHeld(path string) (bool, error) {
 		return false, fmt.Errorf("who holds the data directory: %w", err)
 	}
 	defer f.Close()
-	switch err := flock(f, unix.LOCK_SH); {
+	switch err := flock(f, how); {
 	case errors.Is(err, unix.EWOULDBLOCK):
 		return true, nil
 	case err != nil:

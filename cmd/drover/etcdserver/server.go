@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 
@@ -51,8 +52,8 @@ type Server struct {
 // some tens of milliseconds with little data on a good disk.
 //
 // It fails with an [*InUseError] if another process has the directory: within
-// 0.2 s if that is serving, within 2 s if it is starting or stopping, which is
-// waited for. It fails with a [*PortError] if Listen is taken, with a
+// 0.2 s if that is serving, after 30 s if it is starting or stopping, which is
+// waited for, within 2 s if it says neither. It fails with a [*PortError] if Listen is taken, with a
 // [*FatalError] if the data is damaged, and with the context's cause if that
 // ends. Nothing is left behind by a failure, except after a FatalError: what etcd
 // had opened by then often can't be closed, and then the directory stays locked
@@ -68,10 +69,16 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, previous, err := openDataDir(ctx, o.Dir)
+	dir, previous, err := openDataDir(ctx, o.Dir, waiting{serving: servingPatience, changing: changingPatience})
 	if err != nil {
 		return nil, err
 	}
+	return launch(ctx, o, addr, dir, previous)
+}
+
+// launch starts etcd in a directory that this process has taken, and gives that
+// back if it fails.
+func launch(ctx context.Context, o Options, addr *net.TCPAddr, dir *dataDir, previous Holder) (*Server, error) {
 	s := &Server{
 		dir:      dir,
 		trap:     newTrap(o.Dir),

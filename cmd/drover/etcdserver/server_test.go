@@ -126,7 +126,7 @@ func TestTakenPortLeavesNothingBehind(t *testing.T) {
 	if left, _ := os.ReadDir(tmp); len(left) != 0 {
 		t.Errorf("%v is left in the temporary directory", left)
 	}
-	if _, holder, _, err := Living(dir); err != nil || holder.PID != 0 {
+	if holder, _, err := look(dir); err != nil || holder.PID != 0 {
 		t.Errorf("held by %+v, %v, want nobody", holder, err)
 	}
 

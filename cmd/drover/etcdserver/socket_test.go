@@ -116,7 +116,7 @@ func TestOnlySocketDirsAreRemoved(t *testing.T) {
 func TestSocketDirIsOnRecordBeforeItExists(t *testing.T) {
 	tmp, dir := t.TempDir(), t.TempDir()
 	t.Setenv("TMPDIR", tmp)
-	d, _, err := openDataDir(t.Context(), dir)
+	d, _, err := tryDataDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,6 +40,7 @@ func (s *Server) shutdown() {
 	}
 	errs = append(errs, removeSocketDir(s.socketDir))
 	if !closed {
+		errs = append(errs, s.dir.record(Failed, "", nil))
 		keepLocked(s.dir)
 		s.stopErr = errors.Join(append(errs, fmt.Errorf("the data directory stays locked: %w", s.trap.err))...)
 		return

@@ -4,12 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.etcd.io/etcd/server/v3/storage/wal/walpb"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
+
+// databasePatience is how long a program is waited for that has the database and
+// not the directory's lock.
+const databasePatience = 1500 * time.Millisecond
 
 var errLogMissing = errors.New("the database is there and the log is not")
 
@@ -21,7 +26,7 @@ var errLogMissing = errors.New("the database is there and the log is not")
 // member, so no leader is ever elected. As nothing can have been acknowledged
 // then, the latter is started over.
 func (d *dataDir) survey() error {
-	member, err := readDatabase(d.database(), patience)
+	member, err := readDatabase(d.database(), databasePatience)
 	if err != nil {
 		return err
 	}
