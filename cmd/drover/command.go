@@ -16,14 +16,12 @@ import (
 // The kinds that come with the daemon.
 const (
 	kindExec  = "exec"
+	kindHTTP  = "http"
 	kindSleep = "sleep"
 	kindNoop  = "noop"
-	// kindHTTP may be named in --allow by every version, so that a command
-	// line does not change with them.
-	kindHTTP = "http"
 )
 
-var ownKinds = []string{kindExec, kindSleep, kindNoop}
+var ownKinds = []string{kindExec, kindHTTP, kindSleep, kindNoop}
 
 func isOwnKind(kind string) bool { return slices.Contains(ownKinds, kind) }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +29,7 @@ type serveFlags struct {
 	shutdownTimeout time.Duration
 	witness         bool
 	listen          string
+	logDir          string
 }
 
 func (c *cli) serveCommand() *cobra.Command {
@@ -59,6 +61,7 @@ once.`,
 	flags.StringSliceVar(&f.allow, "allow", nil, "kinds that reach outside and may run here: exec,http")
 	flags.DurationVar(&f.shutdownTimeout, "shutdown-timeout", 30*time.Second, "how long attempts may go on after SIGTERM")
 	flags.BoolVar(&f.witness, "witness", true, "a small process beside the node ends its commands when it is gone; exec needs it")
+	flags.StringVar(&f.logDir, "log-dir", "", "directory for the whole output of commands, which drover never deletes")
 	flags.StringVar(&f.listen, "etcd-listen", defaultEndpoint, "where the embedded etcd serves clients; port 0 takes a free one")
 	return cmd
 }
@@ -83,6 +86,9 @@ func (f serveFlags) check(listenGiven, external bool) error {
 	}
 	if !f.witness && slices.Contains(f.allow, kindExec) {
 		errs = append(errs, errors.New("--witness=false does not go with --allow exec: nothing would end the commands of a node that is gone"))
+	}
+	if f.logDir != "" && !slices.Contains(f.allow, kindExec) {
+		errs = append(errs, errors.New("--log-dir goes with --allow exec: only commands have logs"))
 	}
 	if listenGiven && external {
 		errs = append(errs, errors.New("--etcd-listen does not go with --endpoints"))
@@ -119,6 +125,10 @@ func (f serveFlags) checkNames() error {
 }
 
 func (c *cli) serve(ctx context.Context, f serveFlags) error {
+	logDir, err := makeLogDir(f.logDir)
+	if err != nil {
+		return fmt.Errorf("--log-dir: %w", err)
+	}
 	asked, unasked := signals()
 	defer unasked()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -133,10 +143,10 @@ func (c *cli) serve(ctx context.Context, f serveFlags) error {
 		case <-starting:
 		}
 	}()
-	h, err := c.openHost(ctx, f.listen, log)
+	h, err := c.openAlone(ctx, f.listen, log)
 	if err == nil {
 		defer h.close()
-		err = h.startNode(ctx, f.config(), f.allow, kinds.ExecOptions{Env: kinds.ServeEnv(os.Environ())})
+		err = h.startNode(ctx, f.config(), f.allow, kinds.ExecOptions{Env: kinds.ServeEnv(os.Environ()), LogDir: logDir})
 	}
 	close(starting)
 	if s, ok := errors.AsType[*signalled](context.Cause(ctx)); ok {
@@ -150,6 +160,25 @@ func (c *cli) serve(ctx context.Context, f serveFlags) error {
 		return err
 	}
 	return c.untilStopped(h, asked, f.shutdownTimeout, log)
+}
+
+// makeLogDir makes the directory and tries it, so that one that can't be
+// written is found out now and not by the loss of logs.
+func makeLogDir(dir string) (absolute string, err error) {
+	if dir == "" {
+		return "", nil
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return "", err
+	}
+	if err = os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	probe, err := os.CreateTemp(dir, ".probe-")
+	if err != nil {
+		return "", err
+	}
+	return dir, errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
 
 // signalled is why a context ended.

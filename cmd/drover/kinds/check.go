@@ -9,6 +9,9 @@ func CheckInput(kind string, input json.RawMessage) error {
 	case "exec":
 		_, err := ParseExecInput(input)
 		return err
+	case "http":
+		_, err := ParseHTTPInput(input)
+		return err
 	case "sleep":
 		_, err := parseSleep(input)
 		return err

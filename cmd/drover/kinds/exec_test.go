@@ -2,6 +2,8 @@ package kinds
 
 import (
 	"context"
+	"encoding/json"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +27,8 @@ type bench struct {
 }
 
 func (b *bench) Free() int { return 1 }
+
+func (b *bench) FreeIn(string) int { return 1 }
 
 func (b *bench) Hand(c *registry.Claim) {
 	b.mu.Lock()
@@ -50,6 +54,7 @@ func newBench(t *testing.T, o ExecOptions) *bench {
 	mux.Handle("exec", registry.Rerunnable, Exec(o))
 	mux.Handle("sleep", registry.Rerunnable, Sleep())
 	mux.Handle("noop", registry.Rerunnable, Noop())
+	mux.Handle("http", registry.Rerunnable, HTTP(HTTPOptions{UserAgent: "drover/test"}))
 	b.runner, err = runner.New(runner.Options{
 		Registry: reg, Mux: mux, Slots: b, Queues: []string{"default"},
 		Session: func() *registry.Session { return b.session },
@@ -63,9 +68,29 @@ func newBench(t *testing.T, o ExecOptions) *bench {
 // run starts a process and makes one attempt at it.
 func (b *bench) run(ctx context.Context, kind, input string, opts ...registry.StartOption) registry.Process {
 	b.t.Helper()
-	id := registry.ID(b.t.Name() + kind + input)
+	id, err := b.attempt(ctx, kind, input, opts...)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	p, err := b.registry.Get(b.t.Context(), id)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return p
+}
+
+// lose is like run for an attempt whose end can't be written.
+func (b *bench) lose(ctx context.Context, kind, input string) error {
+	b.t.Helper()
+	_, err := b.attempt(ctx, kind, input)
+	return err
+}
+
+func (b *bench) attempt(ctx context.Context, kind, input string, opts ...registry.StartOption) (string, error) {
+	b.t.Helper()
+	id := registry.ID(b.t.Name() + kind + input[:min(len(input), 200)])
 	spec := registry.Spec{Kind: kind, Disposition: registry.Rerunnable, Input: []byte(input)}
-	started, err := b.registry.Start(b.t.Context(), spec.With(append(opts, id)...))
+	started, err := b.registry.Start(b.t.Context(), spec.With(append([]registry.StartOption{id}, opts...)...))
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -75,14 +100,7 @@ func (b *bench) run(ctx context.Context, kind, input string, opts ...registry.St
 	if b.taken == nil || b.taken.ID != started.ID {
 		b.t.Fatalf("claimed %v, want %s", b.taken, started.ID)
 	}
-	if report := b.runner.Run(ctx, b.taken); report.Err != nil {
-		b.t.Fatal(report.Err)
-	}
-	p, err := b.registry.Get(b.t.Context(), started.ID)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return p
+	return started.ID, b.runner.Run(ctx, b.taken).Err
 }
 
 func TestExecCompletesWithItsOutput(t *testing.T) {
@@ -140,6 +158,41 @@ func TestExecStopsWhenItIsTold(t *testing.T) {
 	p := b.run(ctx, "exec", `{"argv":["sh","-c","echo; sleep 1000 & wait"]}`)
 	if p.Status != registry.StatusCancelled || p.Error != "cancel requested: signal: terminated" {
 		t.Errorf("%s, %q", p.Status, p.Error)
+	}
+}
+
+func TestExecShowsTheTailOfWhatRuns(t *testing.T) {
+	dir := t.TempDir()
+	b := newBench(t, ExecOptions{LogDir: dir})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	ended := make(chan struct{})
+	id := "tail"
+	go func() {
+		defer close(ended)
+		b.run(ctx, "exec", `{"argv":["sh","-c","printf %05000d 7; printf \\\\342\\\\202 >&2; sleep 1000"]}`, registry.ID(id))
+	}()
+	defer func() { cancel(runner.ErrCancelRequested); <-ended }()
+	var got ExecProgress
+	var fence int64
+	for deadline := time.Now().Add(time.Minute); got.Stdout.Bytes < 5000; <-time.After(10 * time.Millisecond) {
+		p, err := b.registry.Get(t.Context(), id)
+		if err == nil && p.Progress != nil {
+			got, fence = ExecProgress{}, p.Claim.Fence
+			if err := json.Unmarshal(p.Progress, &got); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("progress %+v", got)
+		}
+	}
+	base := dir + "/tail/1." + strconv.FormatInt(fence, 10)
+	if *got.Log != (ExecLog{Node: "n1", Stdout: base + ".stdout", Stderr: base + ".stderr"}) {
+		t.Errorf("log %+v, want %s.*", got.Log, base)
+	}
+	got.Log = nil
+	if want := (ExecProgress{Attempt: 1, Stdout: StreamProgress{5000, repeat("0", 4095) + "7"}}); got != want {
+		t.Errorf("progress %+v", got)
 	}
 }
 
