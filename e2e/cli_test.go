@@ -95,7 +95,8 @@ func TestHighestExitCodeWins(t *testing.T) {
 func TestUnreachableEtcdIsCode5(t *testing.T) {
 	t.Parallel()
 	c := client{t, "http://127.0.0.1:1"}
-	for _, args := range []string{"list", "get x", "wait x", "wait x --timeout 1ms", "output x", "cancel x", "nodes", "poke", "start noop", "serve"} {
+	for _, args := range []string{"list", "get x", "wait x", "wait x --timeout 1ms", "output x", "cancel x", "nodes", "poke", "start noop", "serve",
+		"abandon x --reason r", "retry x", "prune --older-than 1h", "watch", "get x -w", "list -w", "queues", "pause q", "resume q", "status", "doctor"} {
 		r := c.do(append([]string{"--request-timeout", "200ms"}, strings.Fields(args)...)...)
 		if r.code != 5 || r.out != "" || !strings.Contains(r.errs, "http://127.0.0.1:1 within 200ms") {
 			t.Errorf("drover %s: exit code %d, %q, %q; want 5", args, r.code, r.out, r.errs)
@@ -298,7 +299,7 @@ func TestBatchIsStartedWholeOrNotAtAll(t *testing.T) {
 	}
 	// A conflict shows only when it is written, and names its line as well.
 	r := c.feed(`{"kind":"noop","id":"x"}`+"\n\n"+`{"kind":"noop","id":"x","priority":0}`, "start", "--batch", "-")
-	if r.code != 4 || r.out != "x\n" || !strings.Contains(r.errs, "line 3 of the batch, 1 were started before it") {
+	if r.code != 4 || r.out != "x\n" || !strings.Contains(r.errs, "line 3 of the batch: ") || !strings.Contains(r.errs, "1 of 2 were started") {
 		t.Errorf("a conflict: exit code %d, %q, %q", r.code, r.out, r.errs)
 	}
 	r = c.feed(`{"kind":"noop","id":"z"}`+"\n"+`{"kind":"noop","id":"y"}`, "start", "--batch", "-", "-o", "json")

@@ -57,13 +57,17 @@ func batchLine(line []byte) (registry.Spec, error) {
 	decoder.DisallowUnknownFields()
 	var spec registry.Spec
 	if err := decoder.Decode(&spec); err != nil {
-		return spec, err
+		return spec, notASpec(err)
 	}
 	if decoder.More() {
 		return spec, errors.New("there is more than one JSON value")
 	}
 	if spec.Kind == "" {
 		return spec, errors.New("it names no kind")
+	}
+	var given struct{ ID *string }
+	if err := json.Unmarshal(line, &given); err == nil && given.ID != nil && *given.ID == "" {
+		return spec, errors.New(`the id is "", and an id is not empty`)
 	}
 	var input bytes.Buffer
 	if len(spec.Input) > 0 {
@@ -75,4 +79,15 @@ func batchLine(line []byte) (registry.Spec, error) {
 		return spec, &registry.TooLargeError{What: "input", Size: input.Len(), Max: maxInput}
 	}
 	return complete(spec)
+}
+
+// notASpec says what is wrong with a line without speaking of Go.
+func notASpec(err error) error {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		if wrong.Field == "" {
+			return fmt.Errorf("it is a JSON %s, and must be an object", wrong.Value)
+		}
+		return fmt.Errorf("%s can't be a %s", wrong.Field, wrong.Value)
+	}
+	return err
 }

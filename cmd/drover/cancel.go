@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/user"
@@ -26,11 +27,14 @@ func (c *cli) cancelCommand() *cobra.Command {
 			worst := exitDone
 			var accepted []string
 			for _, id := range ids {
-				ended, err := r.Cancel(cmd.Context(), id, registry.Request{By: whoAmI(), Reason: reason})
-				if err == nil {
+				err := c.patiently(cmd.Context(), func(ctx context.Context) error {
+					ended, err := r.Cancel(ctx, id, registry.Request{By: whoAmI(), Reason: reason})
+					if err != nil {
+						return err
+					}
 					accepted = append(accepted, id)
-					err = c.printCancelled(id, ended, wait)
-				}
+					return c.printCancelled(id, ended, wait)
+				})
 				worst = max(worst, c.exit(err))
 			}
 			if wait {

@@ -65,15 +65,22 @@ func (c *cli) judge(err error) (code int, text string) {
 	case errors.Is(err, registry.ErrConflict):
 		return exitConflict, err.Error() + ": choose another id, or start it with the same spec"
 	case errors.Is(err, registry.ErrEnded):
+		return exitConflict, err.Error() + ": `drover retry` would begin it again"
+	case errors.Is(err, registry.ErrNotEnded):
+		return exitConflict, err.Error() + ": wait for its end with `drover wait`, or cancel it"
+	case errors.Is(err, registry.ErrState), errors.Is(err, registry.ErrAuthority):
 		return exitConflict, err.Error()
 	case errors.Is(err, registry.ErrInvalid):
 		return exitUsage, err.Error()
 	case errors.Is(err, registry.ErrDenied):
 		return exitFailed, "etcd refused permission: check --user and its password, or --cert, and the user's roles for /" + c.global.namespace + "/"
 	case errors.Is(err, registry.ErrNoSpace):
-		return exitFailed, "etcd is out of space and refuses writes: make room (compact and defragment it, or raise its quota), then disarm the alarm"
+		return exitFailed, "etcd is out of space and refuses writes: make room (drover prune, then compact and defragment it, or raise its quota), then disarm the alarm"
 	case errors.Is(err, registry.ErrUnavailable), errors.Is(err, registry.ErrUnresolved):
 		return exitUnreachable, c.unreachable(err)
+	}
+	if text, ok := missed(err); ok {
+		return exitFailed, text
 	}
 	if large, ok := errors.AsType[*registry.TooLargeError](err); ok {
 		return exitUsage, large.Error()

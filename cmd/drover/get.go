@@ -14,20 +14,52 @@ import (
 )
 
 func (c *cli) getCommand() *cobra.Command {
-	return &cobra.Command{
+	var watch bool
+	cmd := &cobra.Command{
 		Use:   "get ID",
 		Short: "Show one process, whole",
-		Args:  args(cobra.ExactArgs(1)),
+		Long: `Show one process, whole. With -w, show it again at each change, until it has ended:
+with an empty line in between, or an object a line with -o json.`,
+		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := c.get(cmd.Context(), args[0])
+			r, done, err := c.open(cmd.Context())
 			if err != nil {
 				return err
 			}
-			if c.json() {
-				return c.printJSON(p)
+			defer done()
+			if watch {
+				f := follower{cli: c, registry: r}
+				return f.process(cmd.Context(), args[0], c.showAgain())
 			}
-			return c.printProcess(p)
+			p, err := r.Get(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return c.show(p)
 		},
+	}
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it again at each change, until it has ended")
+	return cmd
+}
+
+func (c *cli) show(p registry.Process) error {
+	if c.json() {
+		return c.printJSON(p)
+	}
+	return c.printProcess(p)
+}
+
+// showAgain is show, with an empty line between one and the next.
+func (c *cli) showAgain() func(registry.Process) error {
+	first := true
+	return func(p registry.Process) error {
+		if !first && !c.json() {
+			if _, err := fmt.Fprintln(c.stdout); err != nil {
+				return err
+			}
+		}
+		first = false
+		return c.show(p)
 	}
 }
 

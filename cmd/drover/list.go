@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -11,11 +13,12 @@ import (
 )
 
 type listFlags struct {
-	statuses    []string
-	kind, queue string
-	after       string
-	limit       int
-	quiet, full bool
+	statuses           []string
+	kind, queue        string
+	labels             []string
+	after              string
+	limit              int
+	quiet, full, watch bool
 }
 
 func (c *cli) listCommand() *cobra.Command {
@@ -23,7 +26,10 @@ func (c *cli) listCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List processes in the order of their ids",
-		Args:  args(cobra.NoArgs),
+		Long: `List processes in the order of their ids, those that pass all the filters. With -w,
+go on with each change after which one passes them, as it comes, until Ctrl-C;
+--after and --limit are about the list that comes first.`,
+		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			filter, err := f.filter()
 			if err != nil {
@@ -34,20 +40,20 @@ func (c *cli) listCommand() *cobra.Command {
 				return err
 			}
 			defer done()
-			page, err := r.List(cmd.Context(), filter)
-			if err != nil {
-				return err
-			}
-			return c.printPage(page, f.quiet)
+			return c.list(cmd.Context(), r, filter, f)
 		},
 	}
 	cmd.Flags().StringSliceVar(&f.statuses, "status", nil, "only these, as scheduled,pending,running,orphaned,parked,completed,failed,cancelled,abandoned")
 	cmd.Flags().StringVar(&f.kind, "kind", "", "only this kind")
 	cmd.Flags().StringVar(&f.queue, "queue", "", "only this queue")
+	cmd.Flags().StringArrayVarP(&f.labels, "label", "l", nil, "only with this label, K=V; may be repeated, and all must be there")
 	cmd.Flags().IntVar(&f.limit, "limit", 100, "at most this many, 1 to 10000")
 	cmd.Flags().StringVar(&f.after, "after", "", "only ids beyond this one")
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print ids only")
-	cmd.Flags().BoolVar(&f.full, "full", false, "with input, output and history")
+	cmd.Flags().BoolVarP(&f.watch, "watch", "w", false, "go on with the changes as they come")
+	cmd.Flags().BoolVar(&f.full, "full", false, "with input, output and history: each as drover get shows it")
+	offer(cmd, "status", completeStatus(registry.Status.Valid))
+	offer(cmd, "kind", completeKind)
 	return cmd
 }
 
@@ -55,47 +61,120 @@ func (f listFlags) filter() (registry.Filter, error) {
 	if f.limit < 1 || f.limit > 10_000 {
 		return registry.Filter{}, fmt.Errorf("--limit %d: it must be 1 to 10000", f.limit)
 	}
-	filter := registry.Filter{Kind: f.kind, Queue: f.queue, After: f.after, Limit: f.limit, Full: f.full}
-	for _, s := range f.statuses {
-		status := registry.Status(strings.TrimSpace(s))
-		if !status.Valid() {
-			return registry.Filter{}, fmt.Errorf("--status %s: there is no such status", s)
-		}
-		filter.Statuses = append(filter.Statuses, status)
+	statuses, err := parseStatuses(f.statuses)
+	if err != nil {
+		return registry.Filter{}, err
 	}
-	return filter, nil
+	labels, err := parseLabels(f.labels)
+	return registry.Filter{
+		Statuses: statuses, Kind: f.kind, Queue: f.queue, Labels: labels, After: f.after, Limit: f.limit, Full: f.full,
+	}, err
 }
 
-func (c *cli) printPage(page registry.Page, quiet bool) error {
-	var rows [][]string
-	for _, p := range page.Processes {
-		var err error
-		switch {
-		case c.json() && quiet:
-			err = c.printJSON(p.ID)
-		case c.json():
-			err = c.printJSON(p)
-		case quiet:
-			_, err = fmt.Fprintln(c.stdout, p.ID)
-		default:
-			rows = append(rows, []string{p.ID, p.Kind, p.Queue, string(p.Status), strconv.Itoa(p.Attempt), stamp(p.CreatedAt)})
+func (c *cli) list(ctx context.Context, r *registry.Registry, filter registry.Filter, f listFlags) error {
+	page, err := r.List(ctx, filter)
+	if err != nil {
+		return err
+	}
+	p := listPrinter{cli: c, flags: f, table: table{to: c.stdout}}
+	if f.watch {
+		p.table.widths = []int{36, 8, 8, 9} // for what may come: a UUID, and the longest status
+	}
+	if err := p.page(page); err != nil || !f.watch {
+		return err
+	}
+	follow := follower{cli: c, registry: r, cursor: page.Revision}
+	return follow.until(ctx, nil, func(change registry.Change) error {
+		if !passes(filter, change.Process) {
+			return nil
 		}
-		if err != nil {
-			return err
+		if !filter.Full {
+			change.Input, change.Output, change.History = nil, nil, nil
+		}
+		return p.print(change.Process)
+	})
+}
+
+// passes says whether a process would be in a list with this filter, wherever that
+// begins and however long it is.
+func passes(f registry.Filter, p registry.Process) bool {
+	for name, value := range f.Labels {
+		if its, ok := p.Labels[name]; !ok || its != value {
+			return false
 		}
 	}
-	if !c.json() && !quiet {
-		if err := c.printTable([]string{"ID", "KIND", "QUEUE", "STATUS", "ATTEMPT", "CREATED"}, rows); err != nil {
+	return (f.Kind == "" || p.Kind == f.Kind) && (f.Queue == "" || p.Queue == f.Queue) &&
+		(len(f.Statuses) == 0 || slices.Contains(f.Statuses, p.Status))
+}
+
+// listPrinter prints the processes of a list, and those that follow.
+type listPrinter struct {
+	cli   *cli
+	flags listFlags
+	table table
+	some  bool // something was printed
+}
+
+var listHeader = []string{"ID", "KIND", "QUEUE", "STATUS", "ATTEMPT", "CREATED"}
+
+func (l *listPrinter) page(page registry.Page) error {
+	if l.inTable() {
+		// At once, so that the columns fit all of them.
+		rows := [][]string{listHeader}
+		for _, p := range page.Processes {
+			rows = append(rows, listRow(p))
+		}
+		if err := l.table.print(rows...); err != nil {
 			return err
 		}
+	} else if err := l.print(page.Processes...); err != nil {
+		return err
 	}
 	for _, err := range page.Corrupt {
-		c.hint("passed over: %v", err)
+		l.cli.hint("passed over: %v", err)
 	}
 	if page.More {
-		c.hint("there are more: drover list --after %s", shellQuote(page.Next))
+		l.cli.hint("there are more: drover list --after %s", shellQuote(page.Next))
 	}
 	return nil
+}
+
+func (l *listPrinter) inTable() bool { return !l.cli.json() && !l.flags.quiet && !l.flags.full }
+
+func (l *listPrinter) print(processes ...registry.Process) error {
+	for _, p := range processes {
+		if err := l.one(p); err != nil {
+			return err
+		}
+		l.some = true
+	}
+	return nil
+}
+
+func (l *listPrinter) one(p registry.Process) error {
+	c := l.cli
+	switch {
+	case c.json() && l.flags.quiet:
+		return c.printJSON(p.ID)
+	case c.json():
+		return c.printJSON(p)
+	case l.flags.quiet:
+		_, err := fmt.Fprintln(c.stdout, p.ID)
+		return err
+	case l.flags.full:
+		if l.some {
+			if _, err := fmt.Fprintln(c.stdout); err != nil {
+				return err
+			}
+		}
+		return c.printProcess(p)
+	default:
+		return l.table.print(listRow(p))
+	}
+}
+
+func listRow(p registry.Process) []string {
+	return []string{p.ID, p.Kind, p.Queue, string(p.Status), strconv.Itoa(p.Attempt), stamp(p.CreatedAt)}
 }
 
 // shellQuote makes a hint that can be copied into a shell.

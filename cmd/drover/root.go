@@ -54,11 +54,26 @@ func (c *cli) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	c.addGlobalFlags(root.PersistentFlags())
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return c.global.check() }
-	root.AddCommand(
-		c.runCommand(), c.serveCommand(),
-		c.startCommand(), c.getCommand(), c.listCommand(), c.waitCommand(), c.outputCommand(), c.cancelCommand(),
-		c.nodesCommand(), c.pokeCommand(),
-	)
+	offer(root, "output", completeOneOf(string(formatText), string(formatJSON)))
+	for _, group := range []struct {
+		title    string
+		commands []*cobra.Command
+	}{
+		{"Running things:", []*cobra.Command{c.runCommand(), c.serveCommand()}},
+		{"Processes:", []*cobra.Command{
+			c.startCommand(), c.getCommand(), c.listCommand(), c.waitCommand(), c.outputCommand(), c.logsCommand(),
+			c.cancelCommand(), c.abandonCommand(), c.retryCommand(), c.pruneCommand(), c.watchCommand(), c.doctorCommand(),
+		}},
+		{"The cluster:", []*cobra.Command{
+			c.statusCommand(), c.nodesCommand(), c.queuesCommand(), c.pauseCommand(), c.resumeCommand(), c.pokeCommand(),
+		}},
+	} {
+		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title})
+		for _, cmd := range group.commands {
+			cmd.GroupID = group.title
+			root.AddCommand(cmd)
+		}
+	}
 	return root
 }
 

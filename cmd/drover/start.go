@@ -1,12 +1,12 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,9 +20,11 @@ import (
 type startFlags struct {
 	id, input, queue string
 	priority         int
+	delay            time.Duration
+	at               string
 	disposition      string
-	maxAttempts      int
-	backoff          time.Duration
+	policy           policyFlags
+	labels           []string
 	command          commandFlags
 	batch            string
 	wait             bool
@@ -56,12 +58,16 @@ spec is the same process, also after it ended; with another spec it is a conflic
 	flags.StringVar(&f.input, "input", "", "input as JSON, @FILE, or - for standard input")
 	flags.StringVar(&f.queue, "queue", "default", "queue to wait in")
 	flags.IntVar(&f.priority, "priority", 1, "0 (first) to 3")
-	flags.StringVar(&f.disposition, "disposition", "", "what recovery may do: rerunnable (the default for drover's own kinds)")
-	flags.IntVar(&f.maxAttempts, "max-attempts", 10, "errors after which it has failed")
-	flags.DurationVar(&f.backoff, "backoff", time.Second, "delay before the first retry, doubled for each error")
+	flags.DurationVar(&f.delay, "delay", 0, "run it so much later")
+	flags.StringVar(&f.at, "at", "", "run it at this time, such as 2026-01-31T15:04:05Z")
+	flags.StringVar(&f.disposition, "disposition", "", "what recovery may do: rerunnable (the default for drover's own kinds), owner-bound (never run it twice), or external (somebody else does it)")
+	f.policy.add(flags)
+	flags.StringArrayVarP(&f.labels, "label", "l", nil, "K=V to find it by; may be repeated")
 	f.command.add(flags)
 	flags.StringVar(&f.batch, "batch", "", "start one spec as JSON a line from this file, - for standard input")
 	flags.BoolVar(&f.wait, "wait", false, "wait until it has ended")
+	cmd.ValidArgsFunction = completeKind
+	offer(cmd, "disposition", completeOneOf(string(registry.Rerunnable), string(registry.OwnerBound), string(registry.External)))
 	return cmd
 }
 
@@ -76,15 +82,16 @@ func (c *cli) start(cmd *cobra.Command, args []string, f startFlags) error {
 	}
 	defer done()
 	ids, err := c.startAll(cmd.Context(), r, specs, f.wait && c.json())
-	if err != nil || !f.wait {
+	if !f.wait {
 		return err
 	}
-	return c.waitAll(cmd.Context(), r, ids, func(p registry.Process) error {
-		if c.json() {
-			return c.printJSON(p)
-		}
-		return nil // its id was printed when it started
-	})
+	// What could not be started does not keep from waiting for the others.
+	worst := c.exit(err)
+	err = c.waitStarted(cmd.Context(), r, ids)
+	if worst = max(worst, c.exit(err)); worst == exitDone {
+		return nil
+	}
+	return &exitError{code: worst}
 }
 
 // specs makes what is to be started out of the arguments, all of it before
@@ -100,21 +107,10 @@ func (c *cli) specs(cmd *cobra.Command, args []string, f startFlags) ([]batchSpe
 	if len(words) != 1 {
 		return nil, usage(errors.New("name one kind, such as exec: drover start exec -- COMMAND"))
 	}
-	if cmd.Flags().Changed("id") && f.id == "" {
-		return nil, usage(errors.New(`--id "": an id is not empty`))
+	spec, err := f.spec(cmd.Flags(), words[0])
+	if err != nil {
+		return nil, usage(err)
 	}
-	spec := registry.Spec{
-		ID: f.id, Kind: words[0], Queue: f.queue, Priority: &f.priority,
-		Disposition: registry.Disposition(f.disposition),
-		MaxAttempts: f.maxAttempts, Backoff: registry.Duration(f.backoff),
-	}
-	if f.maxAttempts < 1 {
-		return nil, usage(fmt.Errorf("--max-attempts %d: it must be at least 1", f.maxAttempts))
-	}
-	if f.backoff <= 0 {
-		return nil, usage(fmt.Errorf("--backoff %s: it must be positive", f.backoff))
-	}
-	var err error
 	if spec.Input, err = c.startInput(cmd, f, spec.Kind, command); err != nil {
 		return nil, usage(err)
 	}
@@ -123,6 +119,46 @@ func (c *cli) specs(cmd *cobra.Command, args []string, f startFlags) ([]batchSpe
 		return nil, usage(err)
 	}
 	return []batchSpec{{Spec: spec}}, nil
+}
+
+// spec is what the flags say, but for the input.
+func (f *startFlags) spec(flags *pflag.FlagSet, kind string) (registry.Spec, error) {
+	for flag, value := range map[string]string{"id": f.id, "queue": f.queue} {
+		if flags.Changed(flag) && value == "" {
+			return registry.Spec{}, fmt.Errorf(`--%s "": it must not be empty`, flag)
+		}
+	}
+	labels, errLabels := parseLabels(f.labels)
+	due, errTime := f.due(flags)
+	if err := errors.Join(f.policy.check(flags), errLabels, errTime); err != nil {
+		return registry.Spec{}, err
+	}
+	spec := registry.Spec{
+		ID: f.id, Kind: kind, Queue: f.queue, Priority: &f.priority, Disposition: registry.Disposition(f.disposition),
+		Delay: registry.Duration(f.delay), DueAt: due, Labels: labels,
+	}
+	f.policy.apply(&spec)
+	return spec, nil
+}
+
+// due is the time of --at.
+func (f *startFlags) due(flags *pflag.FlagSet) (time.Time, error) {
+	delayed, timed := flags.Changed("delay"), flags.Changed("at")
+	switch {
+	case delayed && timed:
+		return time.Time{}, errors.New("--delay does not go with --at: give one of them")
+	case (delayed || timed) && f.disposition == string(registry.External):
+		return time.Time{}, errors.New("--delay and --at do not go with --disposition external: no node runs it, so there is nothing to delay")
+	case f.delay < 0:
+		return time.Time{}, fmt.Errorf("--delay %s: it must not be negative", f.delay)
+	case !timed:
+		return time.Time{}, nil
+	}
+	due, err := time.Parse(time.RFC3339, f.at)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("--at %q: it must be a time such as 2026-01-31T15:04:05Z", f.at)
+	}
+	return due, nil
 }
 
 // complete fills in what drover's own kinds need no words for, and checks all.
@@ -174,32 +210,6 @@ func (c *cli) argument(v string) ([]byte, error) {
 	}
 }
 
-// startAll starts what stands in specs and prints an id a line, in order.
-func (c *cli) startAll(ctx context.Context, r *registry.Registry, specs []batchSpec, quiet bool) ([]string, error) {
-	ids := make([]string, 0, len(specs))
-	for i, spec := range specs {
-		started, err := r.Start(ctx, spec.Spec)
-		if err != nil && spec.line > 0 {
-			err = fmt.Errorf("line %d of the batch, %d were started before it: %w", spec.line, i, err)
-		}
-		if err != nil {
-			return ids, err
-		}
-		ids = append(ids, started.ID)
-		switch {
-		case quiet:
-		case c.json():
-			err = c.printJSON(map[string]string{"id": started.ID})
-		default:
-			_, err = fmt.Fprintln(c.stdout, started.ID)
-		}
-		if err != nil {
-			return ids, err
-		}
-	}
-	return ids, nil
-}
-
 // splitAtDash parts what stands before -- from what stands after it.
 func splitAtDash(cmd *cobra.Command, args []string) (words, command []string) {
 	if at := cmd.ArgsLenAtDash(); at >= 0 {
@@ -211,13 +221,10 @@ func splitAtDash(cmd *cobra.Command, args []string) (words, command []string) {
 // onlyFlags is an error if another flag of the command itself was given.
 func onlyFlags(cmd *cobra.Command, allowed ...string) error {
 	var others []string
-	cmd.LocalNonPersistentFlags().Visit(func(f *pflag.Flag) {
-		for _, name := range allowed {
-			if f.Name == name {
-				return
-			}
+	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+		if f.Changed && !slices.Contains(allowed, f.Name) {
+			others = append(others, "--"+f.Name)
 		}
-		others = append(others, "--"+f.Name)
 	})
 	return ifAny(others, "it does not go with --"+allowed[0])
 }

@@ -70,13 +70,24 @@ func (c *cli) waitAll(ctx context.Context, r *registry.Registry, ids []string, t
 	return &exitError{code: worst}
 }
 
+// waitStarted is waitAll for processes whose ids were printed when they started,
+// but in JSON, where there is one object for each: as it ended.
+func (c *cli) waitStarted(ctx context.Context, r *registry.Registry, ids []string) error {
+	return c.waitAll(ctx, r, ids, func(p registry.Process) error {
+		if c.json() {
+			return c.printJSON(p)
+		}
+		return nil
+	})
+}
+
 // endError is nil for a process that completed.
 func endError(p registry.Process) error {
 	why := orElse(p.Error, p.OutcomeReason)
 	switch p.Status {
 	case registry.StatusCompleted:
 		return nil
-	case registry.StatusCancelled:
+	case registry.StatusCancelled, registry.StatusAbandoned:
 		why = p.OutcomeReason // what its handler said when it was cancelled is no news
 	default:
 	}
