@@ -129,7 +129,13 @@ func (s *Slots) leave(a *attempt) {
 		delete(s.attempts, a)
 		s.give(a)
 		// A goroutine that the handler left behind gets no slot any more.
-		s.returning = slices.DeleteFunc(s.returning, func(r *returner) bool { return r.attempt == a })
+		s.returning = slices.DeleteFunc(s.returning, func(r *returner) bool {
+			if r.attempt != a {
+				return false
+			}
+			close(r.back)
+			return true
+		})
 		if len(s.attempts) == 0 {
 			close(s.idle)
 		}

@@ -17,8 +17,8 @@ func (s *Slots) Free() int {
 	return s.free()
 }
 
-// free needs mu. Those in returning need not be counted: if there is room, it
-// is only their queues that are full.
+// free needs mu. Those in returning need not be counted, here or by queue: if
+// there is room, they have it already, unless it is their queues that are full.
 func (s *Slots) free() int {
 	if s.closed {
 		return 0
@@ -37,11 +37,6 @@ func (s *Slots) FreeIn(queue string) int {
 	room := limit - s.usedBy[queue]
 	for _, a := range s.waiting {
 		if a.queue == queue {
-			room--
-		}
-	}
-	for _, r := range s.returning {
-		if r.attempt.queue == queue {
 			room--
 		}
 	}

@@ -258,21 +258,26 @@ func TestGoroutineThatOutlivesItsAttemptTakesNoSlot(t *testing.T) {
 	inBubble(t, func(t *testing.T, system *actor.ActorSystem) {
 		y := newYard(t, system, SlotsOptions{Max: 1})
 		y.hand("q", "a")
-		child, left := make(chan struct{}), make(chan struct{})
-		y.step("a") <- func(ctx context.Context) {
-			go func() {
-				defer close(left)
-				_, _ = runner.Await(ctx, awaits(child), "child")
-			}()
+		var left turn
+		for a := range y.slots.attempts {
+			left = turn{y.slots, a}
 		}
-		y.want(t, 1, "a begins")
+		left.Yield()
 		y.hand("q", "b")
-		close(child)
+		resumed := make(chan error, 1)
+		go func() { resumed <- left.Resume(context.Background()) }()
 		synctest.Wait() // it wants the slot that b has
 		y.finish("a")
-		<-left
+		if err := <-resumed; err != nil {
+			t.Error(err)
+		}
 		y.finish("b")
-		y.want(t, 1, "b begins", "a ends", "b ends")
+		y.want(t, 1, "a begins", "b begins", "a ends", "b ends")
+		if err := left.Resume(context.Background()); err != nil {
+			t.Error(err)
+		}
+		left.Yield()
+		y.want(t, 1)
 	})
 }
 
@@ -329,6 +334,25 @@ func TestRequestIsForClaimsThatItFound(t *testing.T) {
 			f.slots.Requested(what, q(7, what))
 			f.wantCause(t, what, want)
 		}
+	})
+}
+
+func TestFreeInCountsWhatWaitsForTheActors(t *testing.T) {
+	inBubble(t, func(t *testing.T, system *actor.ActorSystem) {
+		s := NewSlots(SlotsOptions{Max: 5, Limits: map[string]int{"slow": 2}, Freed: func() {},
+			Run: func(context.Context, *registry.Claim) runner.Report { return runner.Report{} }})
+		s.Hand(&registry.Claim{ID: "a", Queue: "slow"})
+		s.Hand(&registry.Claim{ID: "b", Queue: "fast"})
+		if slow, fast := s.FreeIn("slow"), s.FreeIn("fast"); slow != 1 || fast != 3 {
+			t.Errorf("free: %d of slow and %d of fast, want 1 and 3", slow, fast)
+		}
+		s.Close()
+		if slow := s.FreeIn("slow"); slow != 0 {
+			t.Errorf("free when it is closed: %d of slow, want 0", slow)
+		}
+		s.Cancel(runner.ErrShutdown)
+		s.Flush()
+		synctest.Wait()
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"testing"
 	"time"
 
@@ -201,7 +202,9 @@ func scenes() map[string]scene {
 // its answer, the method says what happened, and it happened once.
 func TestEveryTransitionSurvivesEveryFault(t *testing.T) {
 	wire := newWire(t)
-	for name, prepare := range scenes() {
+	all := scenes()
+	maps.Copy(all, wholeLifeScenes())
+	for name, prepare := range all {
 		for fault, acts := range faults() {
 			t.Run(name+"/"+fault, func(t *testing.T) {
 				r := wire.registry(t)
@@ -253,6 +256,50 @@ func TestALostAnswerIsRecognisedAfterOthersWentOn(t *testing.T) {
 		wire.nextWrites(after(func() { noErr(t, plain.Complete(t.Context(), claim(t, plain, s, "p"), nil)) }))
 		noErr(t, r.Retry(t.Context(), c, time.Now(), "boom"))
 		wants(t, plain, "p", StatusCompleted, 2, 1, 0, 0)
+	})
+	t.Run("the end of a series that was opened again", func(t *testing.T) {
+		for name, how := range map[string]func(t *testing.T, r, plain *Registry) error{
+			"cancelled where it waited": func(t *testing.T, r, _ *Registry) error {
+				start(t, r, "waited")
+				ended, err := r.Cancel(t.Context(), "waited", Request{})
+				if !ended {
+					t.Error("not ended")
+				}
+				return err
+			},
+			"by its attempt": func(t *testing.T, r, plain *Registry) error {
+				start(t, plain, "entered")
+				return r.Complete(t.Context(), claim(t, plain, join(t, plain, "n"), "entered"), nil)
+			},
+			"by a claim never entered": func(t *testing.T, r, plain *Registry) error {
+				start(t, plain, "not entered")
+				c, err := plain.Claim(t.Context(), join(t, plain, "n"), entryOf(t, plain, "not entered"))
+				noErr(t, err)
+				return r.EndCancelled(t.Context(), c, "", "", nil)
+			},
+			"by an authority": func(t *testing.T, r, plain *Registry) error {
+				startExternal(t, plain, "outside")
+				return r.EndExternal(t.Context(), "outside", "them", ExternalEnd{Outcome: Completed})
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				r, plain := setup(t)
+				play := after(func() {
+					page, err := plain.List(t.Context(), Filter{})
+					noErr(t, err)
+					_, err = plain.Reopen(t.Context(), page.Processes[0].ID)
+					noErr(t, err)
+				})
+				if name == "cancelled where it waited" {
+					wire.nextWrites(func(send func() error) error { return send() })
+				}
+				wire.nextWrites(play)
+				noErr(t, how(t, r, plain))
+				if n := wire.left(); n != 0 {
+					t.Errorf("%d faults were not played", n)
+				}
+			})
+		}
 	})
 	t.Run("request that was answered", func(t *testing.T) {
 		r, plain := setup(t)

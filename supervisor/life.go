@@ -28,6 +28,7 @@ type place struct {
 type life struct {
 	config   Config
 	log      *zap.Logger
+	runner   *runner.Runner
 	drives   *actors.Drives
 	slots    *actors.Slots
 	sessions *actors.Sessions
@@ -83,6 +84,7 @@ func newLife(c Config, poker actors.Poker) (*life, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.runner = r
 	handle := c.RunHandle
 	if handle == nil {
 		handle = runner.Inline(r)

@@ -160,6 +160,11 @@ func (n *Node) Done() <-chan struct{} { return n.current().done }
 // before.
 func (n *Node) Err() error { return n.current().result() }
 
+// Unreadable counts the keys that the node has come upon and could not read:
+// what drover did not write, and what a newer one did. Each was logged once and
+// left as it is; registry.Registry.Check lists them.
+func (n *Node) Unreadable() int { return n.current().runner.Unreadable() }
+
 // Stop ends the node. No process is claimed any more; those that run have
 // until ctx ends; then their contexts are cancelled with
 // [runner.ErrShutdown], and once their handlers have returned, their claims are
