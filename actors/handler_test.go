@@ -400,6 +400,9 @@ func TestStoppingSlotSpawnsNothing(t *testing.T) {
 		p.close()
 		close(release)
 		th.last(t, 1)
+		if _, err := HandlerFromProps(slow).Handle(ctx, new(runner.Attempt)); !errors.Is(err, ErrNoAnswer) {
+			t.Errorf("Handle in a slot that has stopped: %v, want ErrNoAnswer", err)
+		}
 	})
 }
 

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -408,6 +409,7 @@ func TestListFollowsWhatPassesItsFilter(t *testing.T) {
 	p := launch(t, "--endpoints", c.endpoint, "list", "-w", "-q", "-l", "a=b", "--status", "pending,cancelled")
 	p.says("old\n")
 	c.must("start", "noop", "--id", "unlabelled", "--queue", "nobodys")
+	c.must("start", "noop", "--id", "another", "--queue", "nobodys", "-l", "a=c")
 	c.must("start", "noop", "--id", "delayed", "--delay", "1h", "-l", "a=b")
 	c.must("start", "noop", "--id", "new", "--queue", "nobodys", "-l", "a=b")
 	p.says("new\n")
@@ -539,7 +541,7 @@ func TestOutputThatNobodyReadsEndsTheProgram(t *testing.T) {
 	if err != nil {
 		t.Skipf("a device that is full: %v", err)
 	}
-	defer full.Close()
+	defer func() { _ = full.Close() }() // nothing was kept in it
 	for _, args := range []string{"get p0", "get p0 -w", "list", "list -q", "list --full", "list -o json", "watch --after 1", "nodes", "queues", "prune --older-than 1h"} {
 		var errs strings.Builder
 		cmd := exec.CommandContext(t.Context(), binary, append([]string{"--endpoints", c.endpoint}, strings.Fields(args)...)...)
@@ -572,9 +574,10 @@ func TestASignalEndsAWatchThatIsStuck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer read.Close()
-	defer write.Close()
-	cmd := exec.CommandContext(t.Context(), binary, "--endpoints", c.endpoint, "watch", "--after", "1", "-o", "json")
+	defer func() { _, _ = read.Close(), write.Close() }() // nothing depends on it
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, "--endpoints", c.endpoint, "watch", "--after", "1", "-o", "json")
 	cmd.Stdout = write
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -25,14 +26,20 @@ type answer struct {
 // not answered may still land. So it is sent again, unchanged, and what it
 // reads when its conditions do not hold is the read-back: it shows an earlier
 // copy that got through.
+//
+// The first copy may travel in a batch with others. A later one is sent alone:
+// it is then all that its answer can be about, and what ails a batch, such as
+// answers that are too long in coming, ends with the batch.
 func (r *Registry) commit(ctx context.Context, tr transition) (answer, error) {
 	pause := newPause()
 	var unanswered error
-	for {
-		a, err := r.send(ctx, tr)
+	for alone := false; ; alone = true {
+		a, err := r.send(ctx, tr, alone)
 		switch {
 		case err == nil:
 			return a, nil
+		case errors.Is(err, errApart):
+			continue // this copy was not done, and there was none before it
 		case definite(err) && unanswered != nil:
 			// This copy was refused. That says nothing of the ones before.
 			return answer{}, unresolved(explain(err), unanswered)
@@ -63,17 +70,29 @@ func newPause() *backoff.ExponentialBackOff {
 	return b
 }
 
-func (r *Registry) send(ctx context.Context, tr transition) (answer, error) {
+// send sends one copy. A caller that gives up stops waiting for the answer; the
+// request goes on, for others may be in it.
+func (r *Registry) send(ctx context.Context, tr transition, alone bool) (answer, error) {
 	if err := context.Cause(ctx); err != nil {
 		return answer{}, err
 	}
-	request, cancel := context.WithTimeout(ctx, r.options.RequestTimeout)
-	defer cancel()
-	resp, err := r.client.Txn(request).If(tr.when...).Then(tr.then...).Else(tr.otherwise...).Commit()
-	if err != nil {
-		return answer{}, err
+	m := newMember(tr, alone)
+	r.batches.join(m)
+	impatient := time.After(r.batches.patience)
+	for {
+		select {
+		case is := <-m.answered:
+			if is.err != nil {
+				return answer{}, is.err
+			}
+			return resolve(tr, is.resp), nil
+		case <-ctx.Done():
+			r.batches.leave(m)
+			return answer{}, context.Cause(ctx)
+		case <-impatient:
+			r.batches.hurry()
+		}
 	}
-	return resolve(tr, resp), nil
 }
 
 // resolve reads etcd's answer. Refused is only refused if no earlier copy of

@@ -43,7 +43,7 @@ func TestLongReasonDoesNotKeepAProcessFromEnding(t *testing.T) {
 	if _, err := r.Cancel(t.Context(), "x", Request{Reason: strings.Repeat("y", 1_572_000)}); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.EndCancelled(t.Context(), c, "", "", nil); err != nil {
+	if _, err := r.EndRequested(t.Context(), c, "", nil); err != nil {
 		t.Fatal(err)
 	}
 	p, err := r.Get(t.Context(), "x")

@@ -120,7 +120,7 @@ func damages() map[string]damage {
 		}, found: []string{"process/a/b: a key of no form that drover knows (by hand)"}, then: StatusPending},
 		"garbage": {do: func(t *testing.T, r *Registry, _ *Session) {
 			write(t, r, r.keys.process("p"), `{"schema":1,`)
-		}, found: []string{"process/p: a row that can't be read: unexpected end of JSON input (by hand)"}},
+		}, found: []string{"process/p: a row that can't be read: unexpected EOF (by hand)"}},
 		"another id": {do: func(t *testing.T, r *Registry, _ *Session) {
 			row := lookAtRow(t, r, "p")
 			write(t, r, r.keys.process("q"), row)

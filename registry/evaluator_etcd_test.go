@@ -80,7 +80,7 @@ func (d *duel) rng(rt *rapid.T, key string) (clientv3.OpOption, string) {
 
 func (d *duel) transaction(rt *rapid.T) {
 	when := d.conditions(rt)
-	then, otherwise := d.operations(rt, "then"), d.operations(rt, "else")
+	then, otherwise := d.operations(rt, "then", true), d.operations(rt, "else", true)
 	next, want, wantErr := d.state.txn(when, then, otherwise)
 	got, err := d.client.Txn(d.t.Context()).If(when...).Then(then...).Else(otherwise...).Commit()
 	if wantErr != nil || err != nil {
@@ -125,9 +125,14 @@ func (d *duel) conditions(rt *rapid.T) []clientv3.Cmp {
 	return when
 }
 
-func (d *duel) operations(rt *rapid.T, label string) []clientv3.Op {
+// operations are half of them transactions again, if they may be nested.
+func (d *duel) operations(rt *rapid.T, label string, nested bool) []clientv3.Op {
 	ops := make([]clientv3.Op, rapid.IntRange(0, 4).Draw(rt, label))
 	for i := range ops {
+		if nested && rapid.Bool().Draw(rt, "nested") {
+			ops[i] = clientv3.OpTxn(d.conditions(rt), d.operations(rt, "nested then", false), d.operations(rt, "nested else", false))
+			continue
+		}
 		key := d.key(rt, "key")
 		var opts []clientv3.OpOption
 		switch rapid.IntRange(0, 2).Draw(rt, "operation") {
@@ -177,6 +182,8 @@ func tell(resp *clientv3.TxnResponse) string {
 	var b strings.Builder
 	for _, r := range resp.Responses {
 		switch {
+		case r.GetResponseTxn() != nil:
+			fmt.Fprintf(&b, "nested, succeeded %v\n%s.\n", r.GetResponseTxn().Succeeded, tell((*clientv3.TxnResponse)(r.GetResponseTxn())))
 		case r.GetResponsePut() != nil:
 			b.WriteString("put\n")
 		case r.GetResponseDeleteRange() != nil:

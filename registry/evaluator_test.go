@@ -13,7 +13,7 @@ import (
 )
 
 // evaluator is what etcd's transactions do, in memory: comparisons, ranges,
-// puts and deletes over one state. TestEvaluatorAnswersAsEtcd holds it against
+// puts, deletes and nested transactions over one state. TestEvaluatorAnswersAsEtcd holds it against
 // etcd. A state is never changed: a transaction returns the next one.
 type evaluator struct {
 	revision int64
@@ -24,42 +24,85 @@ type evaluator struct {
 var errOverlap = errors.New("a transaction puts a key twice, or puts what it deletes")
 
 // txn evaluates a transaction. As in etcd, both branches are checked before
-// anything is done, all conditions are evaluated on the state before it, each
-// operation sees those before it, and all writes share one revision.
+// anything is done, all conditions, also nested ones, are evaluated on the
+// state before it, each operation sees those before it, and all writes share
+// one revision.
 func (s evaluator) txn(when []clientv3.Cmp, then, otherwise []clientv3.Op) (evaluator, *clientv3.TxnResponse, error) {
-	if overlap(then) || overlap(otherwise) {
+	if _, ok := overlap(then); !ok {
 		return s, nil, errOverlap
 	}
-	resp := &clientv3.TxnResponse{Succeeded: s.holds(when)}
+	if _, ok := overlap(otherwise); !ok {
+		return s, nil, errOverlap
+	}
+	next := evaluator{revision: s.revision, kvs: s.kvs}
+	return next, next.branch(when, then, otherwise, &s), nil
+}
+
+// branch does what the conditions say. before is the state that they are
+// evaluated on, whatever was written since.
+func (s *evaluator) branch(when []clientv3.Cmp, then, otherwise []clientv3.Op, before *evaluator) *clientv3.TxnResponse {
+	resp := &clientv3.TxnResponse{Succeeded: before.holds(when)}
 	ops := otherwise
 	if resp.Succeeded {
 		ops = then
 	}
-	next := evaluator{revision: s.revision, kvs: s.kvs}
 	for _, op := range ops {
-		resp.Responses = append(resp.Responses, next.apply(op, &s))
+		resp.Responses = append(resp.Responses, s.apply(op, before))
 	}
-	return next, resp, nil
+	return resp
 }
 
-func overlap(ops []clientv3.Op) bool {
-	put := map[string]bool{}
+// touched is what a list of operations may put and delete.
+type touched struct {
+	puts    map[string]bool
+	deletes []clientv3.Op
+}
+
+func (t touched) deleted(key string) bool {
+	return slices.ContainsFunc(t.deletes, func(d clientv3.Op) bool { return within(key, d.KeyBytes(), d.RangeBytes()) })
+}
+
+// overlap collects what ops touch; ok is false if etcd refuses them. It holds a
+// nested transaction against those before it and against the deletes beside
+// it, but not against the deletes of those after it: what one puts, a later
+// one may delete. The two branches of one may touch the same.
+func overlap(ops []clientv3.Op) (all touched, ok bool) {
+	all.puts = map[string]bool{}
 	for _, op := range ops {
-		if !op.IsPut() {
-			continue
-		}
-		key := string(op.KeyBytes())
-		if put[key] {
-			return true
-		}
-		put[key] = true
-		for _, d := range ops {
-			if d.IsDelete() && within(key, d.KeyBytes(), d.RangeBytes()) {
-				return true
-			}
+		if op.IsDelete() {
+			all.deletes = append(all.deletes, op)
 		}
 	}
-	return false
+	for _, op := range ops {
+		if !op.IsTxn() {
+			continue
+		}
+		_, thenOps, elseOps := op.Txn()
+		then, ok1 := overlap(thenOps)
+		otherwise, ok2 := overlap(elseOps)
+		both := maps.Clone(then.puts)
+		maps.Copy(both, otherwise.puts)
+		for key := range both {
+			if all.puts[key] || all.deleted(key) {
+				return all, false
+			}
+		}
+		if !ok1 || !ok2 {
+			return all, false
+		}
+		maps.Copy(all.puts, both)
+		all.deletes = append(append(all.deletes, then.deletes...), otherwise.deletes...)
+	}
+	for _, op := range ops {
+		key := string(op.KeyBytes())
+		if op.IsPut() && (all.puts[key] || all.deleted(key)) {
+			return all, false
+		}
+		if op.IsPut() {
+			all.puts[key] = true
+		}
+	}
+	return all, true
 }
 
 // within says whether key is in a range, as etcd takes it: one key if there is
@@ -144,6 +187,10 @@ func compareOne(c *etcdserverpb.Compare, kv *mvccpb.KeyValue) bool {
 // whose map is still shared as long as nothing was written.
 func (s *evaluator) apply(op clientv3.Op, before *evaluator) *etcdserverpb.ResponseOp {
 	switch {
+	case op.IsTxn():
+		when, then, otherwise := op.Txn()
+		resp := (*etcdserverpb.TxnResponse)(s.branch(when, then, otherwise, before))
+		return &etcdserverpb.ResponseOp{Response: &etcdserverpb.ResponseOp_ResponseTxn{ResponseTxn: resp}}
 	case op.IsPut():
 		s.write(before)
 		s.put(string(op.KeyBytes()), op.ValueBytes(), 0)

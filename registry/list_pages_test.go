@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/drover-run/drover/lease/etcdtest"
 )
@@ -181,58 +182,60 @@ func TestAListCostsOneRangeForEachSession(t *testing.T) {
 	}
 }
 
+// claimMany writes rows, and claims of them, as their transitions would.
+func claimMany(t *testing.T, r *Registry, n int, holder func(i int) *Session) (ids []string) {
+	t.Helper()
+	var ops []clientv3.Op
+	for i := range n {
+		id := fmt.Sprintf("p/%04d", i)
+		e := must(encodeSpec(Spec{ID: id, Kind: "k", Disposition: Rerunnable}, 100))
+		row := must(r.table.start(e, 1, time.Now())).then[0]
+		value := string(must(encode(claimValue{Queue: "default", Kind: "k", ClaimedAt: time.Now(), Nonce: id})))
+		ops = append(ops, row, put(r.keys.claim(holder(i).ID(), id), value))
+		ids = append(ids, id)
+	}
+	for batch := range slices.Chunk(ops, maxOps) {
+		_, err := r.read(t.Context(), batch...)
+		noErr(t, err)
+	}
+	return ids
+}
+
 func TestClaimedProcessesAreListedInPages(t *testing.T) {
-	r := newRegistry(t)
-	specs := make([]Spec, 2*listChunk+50)
-	for i := range specs {
-		specs[i] = Spec{ID: fmt.Sprintf("p/%04d", i), Kind: "k", Disposition: Rerunnable}
-	}
-	for _, res := range r.StartMany(t.Context(), specs, StartManyOptions{}) {
-		noErr(t, res.Err)
-	}
-	a, b := join(t, r, "a"), join(t, r, "b")
-	var want []string
-	var claiming sync.WaitGroup
-	for i, e := range pending(t, r) {
-		s := a // which has several chunks of them, between which are b's
-		if i%5 == 0 {
-			s = b
-		}
-		if i%7 == 0 {
-			continue
-		}
-		want = append(want, e.ID)
-		claiming.Go(func() {
-			if _, err := r.Claim(t.Context(), s, e); err != nil {
-				t.Error(err)
+	for name, dense := range map[string]int{"the first has most": 0, "the second has most": 1} {
+		t.Run(name, func(t *testing.T) {
+			r := newRegistry(t)
+			sessions := []*Session{join(t, r, "a"), join(t, r, "b")}
+			slices.SortFunc(sessions, func(a, b *Session) int { return strings.Compare(a.ID(), b.ID()) })
+			// Each has several chunks, which end at different ids.
+			want := claimMany(t, r, 5*listChunk, func(i int) *Session {
+				if i%4 == 0 {
+					return sessions[1-dense]
+				}
+				return sessions[dense]
+			})
+			leave(t, sessions[1])
+			for _, limit := range []int{10_000, 100, 13} {
+				f := Filter{Statuses: []Status{StatusOrphaned, StatusRunning}, Limit: limit}
+				var got []string
+				for more := true; more; {
+					page, err := r.List(t.Context(), f)
+					noErr(t, err)
+					for _, p := range page.Processes {
+						got = append(got, p.ID)
+					}
+					more, f.Cursor = page.More, page.Cursor
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("in pages of %d: %d of %d", limit, len(got), len(want))
+				}
+			}
+			// One filter more is still one.
+			page, err := r.List(t.Context(), Filter{Statuses: []Status{StatusRunning}, Kind: "other"})
+			if err != nil || len(page.Processes) != 0 {
+				t.Errorf("listed %s, %v", idsOf(page), err)
 			}
 		})
-	}
-	claiming.Wait()
-	leave(t, b)
-	slices.Sort(want)
-	for _, limit := range []int{10_000, 100, 13} {
-		f := Filter{Statuses: []Status{StatusOrphaned, StatusRunning}, Limit: limit}
-		var got []string
-		for {
-			page, err := r.List(t.Context(), f)
-			noErr(t, err)
-			for _, p := range page.Processes {
-				got = append(got, p.ID)
-			}
-			if !page.More {
-				break
-			}
-			f.Cursor = page.Cursor
-		}
-		if !slices.Equal(got, want) {
-			t.Errorf("in pages of %d: %d of %d", limit, len(got), len(want))
-		}
-	}
-	// One filter more is still one.
-	page, err := r.List(t.Context(), Filter{Statuses: []Status{StatusRunning}, Kind: "other"})
-	if err != nil || len(page.Processes) != 0 {
-		t.Errorf("listed %s, %v", idsOf(page), err)
 	}
 }
 

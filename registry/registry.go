@@ -20,6 +20,7 @@ type Registry struct {
 	table   table
 	seq     sequence
 	waiting *waitingRoom
+	batches *batching
 
 	closed chan struct{}
 	close  sync.Once
@@ -39,6 +40,7 @@ func Open(ctx context.Context, client *clientv3.Client, o Options) (*Registry, e
 		keys: k, table: table{k}, closed: make(chan struct{}),
 	}
 	r.waiting = newWaitingRoom(r)
+	r.batches = newBatching(client, o.RequestTimeout)
 	if _, err := r.read(ctx, get(k.root)); err != nil {
 		return nil, fmt.Errorf("open a registry: %w", err)
 	}
@@ -53,6 +55,7 @@ func (r *Registry) Close() error {
 	r.close.Do(func() {
 		close(r.closed)
 		r.waiting.stop()
+		r.batches.stop()
 	})
 	return nil
 }

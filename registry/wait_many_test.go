@@ -20,6 +20,8 @@ import (
 // meter is a client that counts what it asks etcd for.
 type meter struct {
 	reads, watches atomic.Int64
+	// before is called before a watch is asked for; it may be nil.
+	before func()
 }
 
 func (m *meter) client(t *testing.T) *clientv3.Client {
@@ -59,6 +61,9 @@ type meteredStream struct {
 func (s *meteredStream) SendMsg(msg any) error {
 	if req, ok := msg.(*etcdserverpb.WatchRequest); ok && req.GetCreateRequest() != nil {
 		s.m.watches.Add(1)
+		if s.m.before != nil {
+			s.m.before()
+		}
 	}
 	return s.ClientStream.SendMsg(msg)
 }
@@ -103,6 +108,24 @@ func TestTenThousandWaitersShareOneWatchAndTheirReads(t *testing.T) {
 	}
 	if reads, watches := m.reads.Load(), m.watches.Load(); reads > processes || watches != 1 {
 		t.Errorf("%d watches, and %d requests read %d ends", watches, reads, processes)
+	}
+}
+
+// What ends between the first read and the watch is not missed: the watch
+// starts where the read was.
+func TestAnEndBeforeTheWatchStandsIsNotMissed(t *testing.T) {
+	m := meter{}
+	client := m.client(t)
+	r := registryOn(t, client, Options{})
+	other := registryOn(t, etcdtest.Client(t), Options{Namespace: r.options.Namespace})
+	start(t, other, "p")
+	m.before = func() {
+		_, err := other.Cancel(t.Context(), "p", Request{})
+		noErr(t, err)
+	}
+	p, err := r.Wait(t.Context(), "p")
+	if err != nil || p.Status != StatusCancelled {
+		t.Errorf("told %s, %v", p.Status, err)
 	}
 }
 

@@ -20,7 +20,7 @@ type wire struct {
 
 	mu     sync.Mutex
 	acts   []act // for the next transactions, one each
-	writes []act // for the next that have conditions
+	writes []act // for the next that are transitions
 	server []func(*etcdserverpb.TxnRequest, *etcdserverpb.TxnResponse)
 }
 
@@ -71,7 +71,7 @@ func (w *wire) intercept(ctx context.Context, method string, req, reply any, con
 		// A copy that is late outlives the request that it is a copy of.
 		return invoke(context.WithoutCancel(ctx), method, req, reply, conn, opts...)
 	}
-	err := w.take(len(txn.Compare) > 0)(send)
+	err := w.take(isWrite(txn))(send)
 	w.mu.Lock()
 	watching := w.server
 	w.mu.Unlock()
@@ -81,6 +81,21 @@ func (w *wire) intercept(ctx context.Context, method string, req, reply any, con
 		}
 	}
 	return err
+}
+
+// isWrite says whether it is a transition, or several in a batch.
+func isWrite(txn *etcdserverpb.TxnRequest) bool {
+	return len(txn.Compare) > 0 || len(nested(txn)) > 0
+}
+
+// nested are the transitions of a batch.
+func nested(txn *etcdserverpb.TxnRequest) (members []*etcdserverpb.TxnRequest) {
+	for _, op := range txn.Success {
+		if m := op.GetRequestTxn(); m != nil {
+			members = append(members, m)
+		}
+	}
+	return members
 }
 
 func (w *wire) take(write bool) act {

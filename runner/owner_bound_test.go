@@ -87,17 +87,23 @@ func TestOwnerBoundWorkThatWasNotEnteredIsGivenBack(t *testing.T) {
 }
 
 // interloper is slots that let something happen between the list of a drive
-// and its claims: the drive asks for free slots before the one and again
-// before the others.
+// and its claims: the drive asks for the room in queues before it lists, and
+// for free slots again before it claims.
 type interloper struct {
 	*bench
-	asked int
+	lists bool
 	act   func()
 }
 
+func (i *interloper) FreeIn(queue string) int {
+	i.lists = true
+	return i.bench.FreeIn(queue)
+}
+
 func (i *interloper) Free() int {
-	if i.asked++; i.asked == 2 {
-		i.act()
+	if act := i.act; i.lists && act != nil {
+		i.act = nil
+		act()
 	}
 	return i.bench.Free()
 }

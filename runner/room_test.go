@@ -5,7 +5,10 @@ import (
 	"slices"
 	"testing"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/drover-run/drover/lease"
+	"github.com/drover-run/drover/lease/etcdtest"
 	"github.com/drover-run/drover/registry"
 )
 
@@ -94,5 +97,26 @@ func TestTheNodesSlotsLimitAllQueuesTogether(t *testing.T) {
 	d := b.drive()
 	if got, want := ids(b.empty()), []string{"d0", "d1", "o0"}; !slices.Equal(got, want) || !d.Starved {
 		t.Errorf("claimed %v (%+v), want %v: in the order of their start", got, d, want)
+	}
+}
+
+// A list is longer by what is passed over. That must not hide that it held
+// more than there were slots for.
+func TestADriveIsStarvedAlsoWhenItPassesSomethingOver(t *testing.T) {
+	b := newBench(t, 2, "k")
+	client, root := etcdtest.Client(t), "/"+b.space+"/v1/"
+	b.start("bad", "k")
+	if _, err := client.Put(t.Context(), root+"process/bad", "garbage"); err != nil {
+		t.Fatal(err)
+	}
+	b.drive() // which passes it over from now on
+	if _, err := client.Delete(t.Context(), root+"pending/", clientv3.WithPrefix()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		b.start(fmt.Sprint("d", i), "k")
+	}
+	if d := b.drive(); d.Claimed != 2 || !d.Starved {
+		t.Errorf("drove %+v, want 2 claimed and one waiting", d)
 	}
 }
