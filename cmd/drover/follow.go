@@ -94,15 +94,19 @@ func untilSignal(ctx context.Context, f func(context.Context) error) error {
 	defer unasked()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	result := make(chan error, 1)
-	go func() { result <- f(ctx) }()
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err = f(ctx)
+	}()
 	select {
-	case err := <-result:
+	case <-done:
 		return err
 	case s := <-asked:
 		cancel()
 		select {
-		case <-result:
+		case <-done:
 		case <-time.After(unreadPatience):
 		}
 		return &exitError{code: exitOfSignal(s)}

@@ -124,7 +124,7 @@ func (l *listPrinter) page(page registry.Page) error {
 		for _, p := range page.Processes {
 			rows = append(rows, listRow(p))
 		}
-		if err := l.table.print(rows...); err != nil {
+		if err := l.table.write(rows...); err != nil {
 			return err
 		}
 	} else if err := l.print(page.Processes...); err != nil {
@@ -169,7 +169,7 @@ func (l *listPrinter) one(p registry.Process) error {
 		}
 		return c.printProcess(p)
 	default:
-		return l.table.print(listRow(p))
+		return l.table.write(listRow(p))
 	}
 }
 

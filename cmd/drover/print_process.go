@@ -31,7 +31,7 @@ func (c *cli) printProcess(p registry.Process) error {
 		s.line("  its log", past.Log)
 	}
 	t := table{to: c.stdout}
-	return t.print(s...)
+	return t.write(s...)
 }
 
 // sheet is lines of a name and a value.

@@ -106,7 +106,7 @@ func (c *cli) printMembers(h registry.Health) error {
 		s.line("unknown", unknown)
 	}
 	t := table{to: c.stdout}
-	if err := t.print(s...); err != nil {
+	if err := t.write(s...); err != nil {
 		return err
 	}
 	var rows [][]string

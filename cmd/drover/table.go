@@ -19,10 +19,10 @@ type table struct {
 // printTable prints rows in columns under a header.
 func (c *cli) printTable(header []string, rows [][]string) error {
 	t := table{to: c.stdout}
-	return t.print(append([][]string{header}, rows...)...)
+	return t.write(append([][]string{header}, rows...)...)
 }
 
-func (t *table) print(rows ...[]string) error {
+func (t *table) write(rows ...[]string) error {
 	if !t.fitted {
 		t.fit(rows)
 		t.fitted = true
