@@ -24,8 +24,9 @@ type Orphan struct {
 }
 
 // Mark tells this orphan from every other, also from a later one of the same
-// process.
-func (o Orphan) Mark() string { return o.sid + "/" + strconv.FormatInt(o.revision, 10) }
+// process. The revision alone does not: claims that travelled in one request
+// share it.
+func (o Orphan) Mark() string { return o.sid + "/" + strconv.FormatInt(o.revision, 10) + "/" + o.ID }
 
 // Proved says whether it is known that its holder is dead.
 func (o Orphan) Proved() bool { return o.proof.Proof != "" }

@@ -189,7 +189,7 @@ func (p patient) holder(k keys, claim *mvccpb.KeyValue) string {
 }
 
 // asRead are the conditions that nothing of all that was read has changed. Of
-// claims those suffice that are there: none is made but out of a place.
+// claims those are meant that are there: none is made but out of a place.
 func (p patient) asRead() []clientv3.Cmp {
 	keys := slices.AppendSeq(slices.Clone(p.keys), maps.Keys(p.view))
 	slices.Sort(keys)

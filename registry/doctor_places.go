@@ -57,6 +57,10 @@ func (j *judgement) mayHaveStarted() bool {
 
 // nowhere judges a process that is nowhere, or only where it should not be. It
 // is put where its row says if no harm can come of that.
+//
+// The row is written with it, as it is: what is conditioned on the row can tell
+// then. Else two who repair the same could both put the place, the second after
+// the process was claimed from there.
 func (j *judgement) nowhere() {
 	key, place := j.due()
 	if j.mayHaveStarted() {
@@ -74,7 +78,8 @@ func (j *judgement) nowhere() {
 	if len(j.p.strays) > 0 {
 		what, where = "a place that does not follow from the row", string(j.p.strays[0].Key)
 	}
-	j.mend(where, what, append(ops, place)...)
+	row := j.p.view[j.t.k.process(j.p.id)]
+	j.mend(where, what, append(ops, place, put(string(row.Key), string(row.Value)))...)
 }
 
 // endAs ends a process as was asked for.

@@ -466,7 +466,9 @@ func TestARepairThatIsOvertakenDoesNothing(t *testing.T) {
 	e := entryOf(t, other, "p")
 	erase(t, other, other.keys.pending(e))
 	wire.nextWrites(func(send func() error) error {
-		write(t, other, other.keys.pending(e), "{}")
+		if found := check(t, other, true); len(found) != 1 {
+			t.Errorf("somebody else found %v", found)
+		}
 		claim(t, other, s, "p")
 		return send()
 	})

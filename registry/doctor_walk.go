@@ -218,12 +218,20 @@ func (k keys) hintsOf(there row) string { return k.done(there.Outcome, there.Fin
 
 func (c *checkup) healthy(there row, v view) bool {
 	k := c.r.keys
-	if there.spec.InputBytes > 0 && v[k.input(there.ID)] == nil || there.OutputSize > 0 && v[k.output(there.ID)] == nil {
+	switch {
+	case there.spec.InputBytes > 0 && v[k.input(there.ID)] == nil, there.OutputSize > 0 && v[k.output(there.ID)] == nil:
 		return false
-	}
-	if there.ended() {
+	case there.ended():
 		return v[k.hintsOf(there)] != nil
+	default:
+		return c.hasItsPlace(there, v)
 	}
+}
+
+// hasItsPlace says whether a process that is open is in one place, with what
+// belongs beside it there.
+func (c *checkup) hasItsPlace(there row, v view) bool {
+	k := c.r.keys
 	waits, held := 0, 0
 	for _, place := range c.r.table.places(there) {
 		if v[place] != nil {

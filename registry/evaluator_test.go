@@ -35,7 +35,8 @@ func (s evaluator) txn(when []clientv3.Cmp, then, otherwise []clientv3.Op) (eval
 		return s, nil, errOverlap
 	}
 	next := evaluator{revision: s.revision, kvs: s.kvs}
-	return next, next.branch(when, then, otherwise, &s), nil
+	resp := next.branch(when, then, otherwise, &s)
+	return next, resp, nil
 }
 
 // branch does what the conditions say. before is the state that they are

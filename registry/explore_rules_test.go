@@ -207,20 +207,24 @@ func (x *explorer) wrongStep(before, after *evaluator, c *call) string {
 		return "a write of a session that had ended"
 	}
 	for _, id := range x.world.ids {
-		if what := x.wrongWithRow(before, after, id, c); what != "" {
-			return what
-		}
-		if what := x.wrongWithClaims(before, after, id, c); what != "" {
-			return what
-		}
-		if what := x.wrongWithRequest(before, after, id); what != "" {
-			return what
-		}
-		if what := x.wrongWithWritten(before, after, id, c); what != "" {
+		if what := x.wrongWithProcess(before, after, id, c); what != "" {
 			return what
 		}
 	}
 	return x.wrongWithSessions(before, after, c)
+}
+
+func (x *explorer) wrongWithProcess(before, after *evaluator, id string, c *call) string {
+	if what := x.wrongWithRow(before, after, id, c); what != "" {
+		return what
+	}
+	if what := x.wrongWithClaims(before, after, id, c); what != "" {
+		return what
+	}
+	if what := x.wrongWithRequest(before, after, id); what != "" {
+		return what
+	}
+	return x.wrongWithWritten(before, after, id, c)
 }
 
 func (x *explorer) wrongWithRow(before, after *evaluator, id string, c *call) string {

@@ -70,6 +70,8 @@ type world struct {
 	writes       bool // attempts write progress and steps
 	testifies    bool // somebody proves deaths after sessions have ended
 	uncancelled  bool // nobody cancels
+	batches      bool // two calls may travel in one request, and no others are made
+	careless     bool // also two of one id, as a fault of ours would
 	// also is what further actors may do.
 	also func(*explorer, *evaluator) []*call
 	// spoil changes each transition before it is used, as a fault of ours
@@ -187,6 +189,9 @@ func (x *explorer) expand(s *state) *violation {
 		// one that gets lost later comes to the same.
 		x.add(&state{store: e.next, calls: slices.Delete(slices.Clone(calls), i, i+1), from: s, step: e.name + " for the last time"})
 	}
+	if v := x.batches(s); v != nil {
+		return v
+	}
 	if len(s.calls) < x.world.calls {
 		for _, c := range x.possible(s.store) {
 			if !slices.ContainsFunc(s.calls, c.same) {
@@ -303,6 +308,9 @@ func (x *explorer) possible(s *evaluator) []*call {
 	}
 	var calls []*call
 	for _, c := range x.decide(s) {
+		if x.world.batches && !batched(c) {
+			continue
+		}
 		c.seen, c.born = c.when, x.bornAt(s, c.id)
 		if x.world.spoil != nil {
 			x.world.spoil(c)
@@ -417,7 +425,7 @@ func (x *explorer) over(s *evaluator, c *call) bool {
 	return slices.ContainsFunc(c.when, func(w clientv3.Cmp) bool {
 		p := w.GetCompare()
 		wants := max(p.GetModRevision(), p.GetCreateRevision())
-		return wants > 0 && p.Result == etcdserverpb.Compare_EQUAL && !s.compare(p)
+		return wants > 0 && p.Result == etcdserverpb.Compare_EQUAL && !s.compare(p) && !x.outer(p)
 	})
 }
 

@@ -112,11 +112,10 @@ func (l *lister) readClaimed(ctx context.Context) ([]*mvccpb.KeyValue, error) {
 var errNoRow = errors.New("it is claimed, and there is no row")
 
 // claimed is what sessions hold beyond the last one, in order, each as it
-// stands in keys. Where a session has more than were read, it is what comes up
-// to the last one of that session: others could be in between.
+// stands in keys. The first listChunk of it leave nothing out: a session that
+// has more than were read has that many of its own up to where it was cut.
 func (l *lister) claimed(ctx context.Context) ([]string, error) {
 	var ids []string
-	bound := ""
 	l.done = true
 	for batch := range slices.Chunk(l.claimants(), maxOps) {
 		ops := make([]clientv3.Op, len(batch))
@@ -131,22 +130,14 @@ func (l *lister) claimed(ctx context.Context) ([]string, error) {
 		}
 		for i, n := range batch {
 			found := resp.Responses[i].GetResponseRange()
-			id := ""
+			l.done = l.done && !found.More
 			for _, kv := range found.Kvs {
-				id = strings.TrimPrefix(string(kv.Key), l.r.keys.claims(n.Session))
-				ids = append(ids, id)
-			}
-			if found.More && (bound == "" || id < bound) {
-				l.done, bound = false, id
+				ids = append(ids, strings.TrimPrefix(string(kv.Key), l.r.keys.claims(n.Session)))
 			}
 		}
 	}
 	slices.Sort(ids)
-	ids = slices.Compact(ids)
-	if bound != "" {
-		ids = slices.DeleteFunc(ids, func(id string) bool { return id > bound })
-	}
-	return ids, nil
+	return slices.Compact(ids), nil
 }
 
 // claimants are the sessions whose claims can pass the filter.

@@ -21,8 +21,9 @@ const (
 	dyingInterval = 50 * time.Millisecond
 	// matureLimit is how many due processes one drive makes claimable.
 	matureLimit = 256
-	// inFlight is how many claims a drive sends at a time.
-	inFlight = 16
+	// inFlight is how many claims a drive sends at a time: enough to fill the
+	// batches that they travel in.
+	inFlight = 256
 	// rounds is how often a drive lists again because others were faster. It
 	// is bounded so that a crowd can't keep a drive for ever.
 	rounds = 4

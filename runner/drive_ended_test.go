@@ -23,9 +23,16 @@ func (e ender) Hand(c *registry.Claim) {
 // Claims that are on their way when a drive ends are waited for: given up,
 // those of a node that stops would become orphans, and lost attempts.
 func TestDriveThatEndsKeepsTrackOfItsClaims(t *testing.T) {
-	b := newBench(t, 64, "k")
-	for i := range 64 {
-		b.start(fmt.Sprint("p", i), "k")
+	const many = 300 // more than are on their way at a time
+	b := newBench(t, many, "k")
+	specs := make([]registry.Spec, many)
+	for i := range specs {
+		specs[i] = registry.Spec{ID: fmt.Sprint("p", i), Kind: "k", Disposition: registry.Rerunnable}
+	}
+	for _, started := range b.registry.StartMany(t.Context(), specs, registry.StartManyOptions{}) {
+		if started.Err != nil {
+			t.Fatal(started.Err)
+		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -40,12 +47,13 @@ func TestDriveThatEndsKeepsTrackOfItsClaims(t *testing.T) {
 	if err == nil {
 		t.Error("a drive whose context has ended succeeded")
 	}
-	page, err := b.registry.List(t.Context(), registry.Filter{Statuses: []registry.Status{registry.StatusRunning}})
+	running := registry.Filter{Statuses: []registry.Status{registry.StatusRunning}, Limit: many}
+	page, err := b.registry.List(t.Context(), running)
 	if err != nil {
 		t.Fatal(err)
 	}
 	handed := len(b.empty())
-	if len(page.Processes) != handed || drove.Claimed != handed || handed == 0 || handed == 64 {
+	if len(page.Processes) != handed || drove.Claimed != handed || handed == 0 || handed == many {
 		t.Errorf("handed over %d, counted %d, claimed %d", handed, drove.Claimed, len(page.Processes))
 	}
 }
