@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/drover-run/drover/lease/etcdtest"
 )
@@ -67,11 +69,29 @@ func (w *wire) intercept(ctx context.Context, method string, req, reply any, con
 	if !is {
 		return invoke(ctx, method, req, reply, conn, opts...)
 	}
+	// A copy that is late outlives the request that it is a copy of, and has
+	// nothing of it: not its context, nor what is written once it is answered.
+	opts = slices.DeleteFunc(slices.Clone(opts), func(o grpc.CallOption) bool {
+		_, told := o.(grpc.PeerCallOption)
+		return told
+	})
+	var mu sync.Mutex
+	over := false
 	send := func() error {
-		// A copy that is late outlives the request that it is a copy of.
-		return invoke(context.WithoutCancel(ctx), method, req, reply, conn, opts...)
+		answer := &etcdserverpb.TxnResponse{}
+		err := invoke(context.WithoutCancel(ctx), method, req, answer, conn, opts...)
+		mu.Lock()
+		defer mu.Unlock()
+		if into := reply.(*etcdserverpb.TxnResponse); err == nil && !over {
+			proto.Reset(into)
+			proto.Merge(into, answer)
+		}
+		return err
 	}
 	err := w.take(isWrite(txn))(send)
+	mu.Lock()
+	over = true
+	mu.Unlock()
 	w.mu.Lock()
 	watching := w.server
 	w.mu.Unlock()
