@@ -10,7 +10,7 @@
 //
 // An actor can be restarted at any message, and one that was stopped is
 // spawned again. So what must survive stands outside of them, in a [Drives], a
-// [Slots], a [Sessions] or a [Watch], and the actors' Props capture it. A
+// [Slots], a [Sessions], a [Watch] or a [Desk], and the actors' Props capture it. A
 // Receive changes state and sends; all work is done in goroutines that belong
 // to that state, not to the actor, and go on while it is restarted. Whatever
 // reaches an actor as a message is only a wake-up: nothing depends on its
@@ -22,6 +22,24 @@
 // a message. Every drive clears it before it lists. So any number of pokes
 // during a drive lead to exactly one more, and what was poked for after the
 // list was read is never lost.
+//
+// # Slots
+//
+// An attempt that waits for another process gives its slot back meanwhile, see
+// [runner.Await], and takes one again before it goes on. Whoever wants its slot
+// back comes before what is claimed. A claim may come too late for that, as a
+// drive counts slots before it claims: then it waits, and begins when there is
+// room. So there are never more at work than slots, and a parent never waits
+// for a child that it keeps from running.
+//
+// # Handlers that are actors
+//
+// With [HandlerFromProps], each attempt has an actor of its own:
+//
+//	attempts ─ slot ─ the user's actor ─ its children
+//
+// which is given an [*Attempt], answers it, and has terminated, with its
+// children, before the outcome is written.
 //
 // # What is not promised
 //

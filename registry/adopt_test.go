@@ -111,7 +111,7 @@ func TestARequestEndsAnOrphan(t *testing.T) {
 			t.Error("a claim on what somebody asked to end")
 		}
 		p := wants(t, r, "p", StatusCancelled, 1, 0, 0, 0)
-		if p.OutcomeReason != "not wanted" || p.Error != SessionLost || p.Fence != lost.Fence || p.CancelRequested != nil {
+		if p.OutcomeReason != "not wanted" || p.Error != SessionLost || p.Fence != lost.Fence || p.CancelRequested == nil {
 			t.Errorf("it is %+v", p)
 		}
 	}

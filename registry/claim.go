@@ -20,6 +20,7 @@ type Entry struct {
 	Seq      int64 // the order of start within a priority
 
 	revision int64 // of the pending key
+	matured  bool  // it was put there when its time had come
 	gate     int64 // ModRevision of queue/<Queue>, 0 if there is none
 }
 
@@ -116,7 +117,7 @@ func (r *Registry) Claim(ctx context.Context, s *Session, e Entry) (*Claim, erro
 	a, err := r.commit(ctx, tr)
 	if err != nil || !a.applied {
 		s.forget(nonce)
-		return nil, fmt.Errorf("claim %s: %w", e.ID, orNotClaimable(err))
+		return nil, fmt.Errorf("claim %s: %w", e.ID, cmpError(err, r.table.unclaimable(s, e, a.view)))
 	}
 	c, err := r.table.claimed(s, e, value, a.view)
 	if err != nil {
@@ -134,16 +135,26 @@ func (t table) claim(h holder, e Entry, value claimValue) (transition, error) {
 		return transition{}, fmt.Errorf("encode the claim of %s: %w", e.ID, err)
 	}
 	pending, key := t.k.pending(e), t.k.claim(h.sid, e.ID)
-	reads := []clientv3.Op{get(key), get(t.k.process(e.ID)), get(t.k.input(e.ID))}
+	reads := []clientv3.Op{get(key), get(t.k.process(e.ID)), get(t.k.input(e.ID)), get(pending)}
 	return transition{
 		name: "claim " + e.ID, id: e.ID,
 		when: append([]clientv3.Cmp{
-			asRead(pending, e.revision), asRead(t.k.queue(e.Queue), e.gate),
+			asRead(pending, e.revision), asRead(t.k.queue(e.Queue), e.gate), absent(key),
 		}, h.alive...),
 		then:      append([]clientv3.Op{remove(pending), put(key, string(content))}, reads...),
 		otherwise: reads,
 		applied:   func(v view) bool { return hasNonce(v[key], value.Nonce) },
 	}, nil
+}
+
+// unclaimable is why a claim was refused. A pending key beside a claim is none
+// of drover's.
+func (t table) unclaimable(s *Session, e Entry, v view) error {
+	pending := t.k.pending(e)
+	if v[t.k.claim(s.ID(), e.ID)] != nil && v.modRevision(pending) == e.revision {
+		return &CorruptError{Key: pending, Why: errors.New("the process is claimed")}
+	}
+	return ErrNotClaimable
 }
 
 func decodeClaim(kv *mvccpb.KeyValue) (claimValue, error) {
@@ -179,6 +190,10 @@ func (t table) claimed(s *Session, e Entry, value claimValue, v view) (*Claim, e
 	if there.What == whereParked {
 		return nil, &CorruptError{Key: t.k.pending(e), Why: errors.New("the process is done by somebody outside")}
 	}
+	if t.k.pending(there.entry()) != t.k.pending(e) || e.matured != (there.What != "") {
+		// A second place, put by hand: in the other one it would be run too.
+		return nil, &CorruptError{Key: t.k.pending(e), Why: errors.New("it does not follow from the row")}
+	}
 	input := there.spec.Input
 	if there.spec.InputBytes > 0 {
 		stored := v[t.k.input(e.ID)]
@@ -210,7 +225,7 @@ func (t table) unclaim(h holder, e Entry, fence int64) transition {
 		name:      "unclaim " + e.ID,
 		id:        e.ID,
 		when:      append(t.held(h, e.ID, fence), absent(t.k.request(e.ID))),
-		then:      []clientv3.Op{remove(key), put(pending, "{}")},
+		then:      []clientv3.Op{remove(key), put(pending, e.value())},
 		otherwise: []clientv3.Op{get(key)},
 		applied:   func(v view) bool { return v.modRevision(key) != fence },
 	}

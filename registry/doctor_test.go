@@ -240,7 +240,7 @@ func damages() map[string]damage {
 		}, found: []string{"timer/DUE/p/deadline: a deadline that is not the row's (repaired)"}, then: StatusPending},
 		"no input": {spec: Spec{Input: large}, do: func(t *testing.T, r *Registry, _ *Session) {
 			erase(t, r, r.keys.input("p"))
-		}, found: []string{"process/p: a row whose input is gone (by hand)"}, then: StatusPending},
+		}, found: []string{"process/p: a row whose input is gone (by hand)"}},
 		"an input of nothing": {do: func(t *testing.T, r *Registry, _ *Session) {
 			write(t, r, r.keys.input("p"), "1")
 		}, found: []string{"input/p: an input that is not the row's (repaired)"}, then: StatusPending},

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"strings"
 
@@ -83,9 +84,9 @@ func (t table) follows(there row, kv *mvccpb.KeyValue) bool {
 	area, _, _ := strings.Cut(strings.TrimPrefix(key, t.k.root), "/")
 	switch area {
 	case "input":
-		return there.spec.InputBytes > 0
+		return there.spec.InputBytes > 0 && len(kv.Value) == there.spec.InputBytes && json.Valid(kv.Value)
 	case "output":
-		return there.OutputSize > 0
+		return there.OutputSize > 0 && len(kv.Value) == there.OutputSize && json.Valid(kv.Value)
 	case "timer":
 		_, _, what, _ := t.k.parseTimer(key)
 		if what == dueDeadline {

@@ -17,6 +17,7 @@ type ending struct {
 	isError bool   // the handler's error, which counts
 	output  json.RawMessage
 	at      time.Time
+	request *Request // that it answers, if it does
 	// evidence is by what right, if no attempt ends it.
 	evidence *Evidence
 	// traces: attempts may have left progress or steps.
@@ -29,7 +30,7 @@ type ending struct {
 // deletes the place.
 func (t table) asEnd(next row, e ending, nonce string) (ops []clientv3.Op, written row, err error) {
 	next.Outcome, next.Reason, next.Error = e.outcome, cut(e.reason), cut(e.err)
-	next.Evidence = e.evidence
+	next.Evidence, next.Request = e.evidence, e.request
 	next.FinishedAt = e.at
 	next.Due, next.What = time.Time{}, ""
 	apart := next.setOutput(e.output)

@@ -231,7 +231,7 @@ func (x *explorer) abandons(s *evaluator, v view, there row) []*call {
 
 func (x *explorer) claims(s *evaluator, pending *mvccpb.KeyValue) []*call {
 	e, _ := x.t.k.parsePending(string(pending.Key))
-	e.revision = pending.ModRevision
+	e.revision, e.matured = pending.ModRevision, string(pending.Value) == maturedValue
 	if queue := s.kvs[x.t.k.queue(e.Queue)]; queue != nil {
 		return nil // paused
 	}
@@ -368,7 +368,7 @@ func (x *explorer) outcomes(s *evaluator, sid, id string, claim *mvccpb.KeyValue
 		for _, key := range []string{x.t.k.progress(id), x.t.k.step(id, "one")} {
 			seen := view(s.kvs).modRevision(key)
 			tr := x.t.write(h, c, key, seen, must1(encode(wroteValue{Attempt: c.Attempt, Nonce: x.nonce()})))
-			add("write", fmt.Sprint("over something: ", seen != 0), tr, x.overwritten(key))
+			add("write", fmt.Sprint("over something: ", seen != 0), tr, x.overwritten(key, c.Fence))
 		}
 	}
 	return calls

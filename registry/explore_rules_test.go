@@ -442,9 +442,10 @@ func (x *explorer) requested(then row) func(*call, *evaluator, bool) string {
 
 // overwritten is the belief of a holder who writes, one at a time. If what he
 // wrote is not found he has written something newer, or the claim is gone.
-func (x *explorer) overwritten(key string) func(*call, *evaluator, bool) string {
+func (x *explorer) overwritten(key string, fence int64) func(*call, *evaluator, bool) string {
 	return func(c *call, at *evaluator, applied bool) string {
-		if c.landed > 0 && !applied && (at.kvs[key] != nil || at.kvs[x.t.k.claim(c.sid, c.id)] == nil) {
+		lost := view(at.kvs).modRevision(x.t.k.claim(c.sid, c.id)) != fence
+		if c.landed > 0 && !applied && (at.kvs[key] != nil || lost) {
 			return ""
 		}
 		return justAsItWas(c, at, applied)

@@ -19,6 +19,8 @@ var redundant = map[string]string{
 	"testify without CREATE of session":        noReturn,
 	"abandon orphan without MOD of request":    "an abandonment answers whatever somebody asked for",
 
+	"claim without CREATE of claim": "no place of drover's stands beside a claim; this is for one that somebody put by hand",
+
 	"request without CREATE of timer":          timersWrite,
 	"abandon request without CREATE of timer":  timersWrite,
 	"deadline request without CREATE of timer": timersWrite,

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -36,6 +37,9 @@ func (r *Registry) Get(ctx context.Context, id string) (Process, error) {
 	if err != nil {
 		return Process{}, fmt.Errorf("get %s: %w", id, err)
 	}
+	if err := r.checkApart(v, there); err != nil {
+		return Process{}, fmt.Errorf("get %s: %w", id, err)
+	}
 	p := there.process()
 	r.attach(v, there, &p)
 	if p.Ended() {
@@ -44,6 +48,18 @@ func (r *Registry) Get(ctx context.Context, id string) (Process, error) {
 	nodes := r.parseRoster(resp.Responses[4].GetResponseRange().Kvs, resp.Responses[5].GetResponseRange().Kvs)
 	err = r.locate(ctx, resp.Header.Revision, nodes, []row{there}, []*Process{&p})
 	return p, err
+}
+
+// checkApart holds input and output against what the row says of them.
+func (r *Registry) checkApart(v view, there row) error {
+	for key, size := range map[string]int{
+		r.keys.input(there.ID): there.spec.InputBytes, r.keys.output(there.ID): there.OutputSize,
+	} {
+		if kv := v[key]; size > 0 && (kv == nil || len(kv.Value) != size || !json.Valid(kv.Value)) {
+			return &CorruptError{Key: key, Why: errors.New("it is not what the row speaks of")}
+		}
+	}
+	return nil
 }
 
 // attach adds what stands beside the row in keys of its own, as far as v has

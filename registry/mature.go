@@ -103,12 +103,13 @@ func (r *Registry) matureOne(ctx context.Context, timer *mvccpb.KeyValue) (bool,
 // mature exchanges a timer for pending. That no request stands holds by the
 // rule of whoever put the timer.
 func (t table) mature(timer *mvccpb.KeyValue, e Entry) transition {
+	e.matured = true
 	key, pending := string(timer.Key), t.k.pending(e)
 	return transition{
 		name:      "mature " + e.ID,
 		id:        e.ID,
 		when:      []clientv3.Cmp{asRead(key, timer.ModRevision)},
-		then:      []clientv3.Op{remove(key), put(pending, "{}")},
+		then:      []clientv3.Op{remove(key), put(pending, e.value())},
 		otherwise: nil,
 		// That the timer is gone is all that anybody wanted, whoever did it.
 		applied: func(view) bool { return false },

@@ -109,6 +109,9 @@ type Process struct {
 	Progress json.RawMessage `json:"progress,omitempty"`
 	History  []PastAttempt   `json:"history,omitempty"` // oldest first, the last 20
 
+	// CancelRequested is what somebody asks for, or asked for if that has ended
+	// the process. Of a deadline that has passed a running process is asked as
+	// well, by nobody.
 	CancelRequested *Request `json:"cancel_requested,omitempty"`
 }
 
@@ -135,7 +138,8 @@ func (r row) process() Process {
 		History: r.History, Evidence: r.Evidence, Reference: r.Reference,
 		BackoffPolicy: r.spec.BackoffPolicy, MaxAdoptions: r.spec.MaxAdoptions,
 		AttemptTimeout: r.spec.AttemptTimeout, Deadline: r.spec.Deadline, Labels: r.spec.Labels,
-		Authority: cmp.Or(r.Authority, r.spec.Authority),
+		CancelRequested: r.Request,
+		Authority:       cmp.Or(r.Authority, r.spec.Authority),
 	}
 	if r.ended() {
 		p.Fence = r.Fence

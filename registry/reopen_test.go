@@ -101,6 +101,31 @@ func TestReopenOfWhatIsOwnerBound(t *testing.T) {
 	wants(t, r, "p", StatusCompleted, 2, 0, 0, 0)
 }
 
+// What somebody put there by hand is no part of the next series either.
+func TestReopenClearsUp(t *testing.T) {
+	r := newRegistry(t)
+	start(t, r, "p")
+	s := join(t, r, "n")
+	noErr(t, r.Complete(t.Context(), claim(t, r, s, "p"), nil))
+	for _, key := range []string{r.keys.request("p"), r.keys.progress("p"), r.keys.step("p", "one"), r.keys.output("p")} {
+		write(t, r, key, "{}")
+	}
+	_, err := r.Reopen(t.Context(), "p")
+	noErr(t, err)
+	p := wants(t, r, "p", StatusPending, 1, 0, 0, 0)
+	if p.CancelRequested != nil || p.Progress != nil || p.Output != nil {
+		t.Errorf("it is %+v", p)
+	}
+	c := claim(t, r, s, "p")
+	noErr(t, r.Retry(t.Context(), c, time.Now(), "boom")) // nobody asked for its end
+	c = claim(t, r, s, "p")
+	if steps, err := r.Steps(t.Context(), c); err != nil || len(steps) > 0 {
+		t.Errorf("steps %v, %v", steps, err)
+	}
+	noErr(t, r.Complete(t.Context(), c, nil))
+	wantNothingLeft(t, r)
+}
+
 func TestReopenNeedsAnEnd(t *testing.T) {
 	r := newRegistry(t)
 	_, err := r.Reopen(t.Context(), "p")

@@ -62,6 +62,7 @@ type row struct {
 	Output     json.RawMessage `json:"output,omitempty"`
 	OutputSize int             `json:"output_bytes,omitempty"` // set if the output has a key of its own
 	Evidence   *Evidence       `json:"evidence,omitempty"`     // of an outcome that no attempt wrote
+	Request    *Request        `json:"request,omitempty"`      // that the outcome answers
 
 	// Fence is the last claim that wrote this row, Mark a hash of what it
 	// wrote: together they tell an unanswered write of ours from a later one.

@@ -121,13 +121,26 @@ func (t table) begin(r row) []clientv3.Op {
 	return ops
 }
 
+// maturedValue stands in a pending key that was put when the time had come for
+// which the process waited. The row still tells of that time: who claims it
+// can so tell the key from one that somebody put beside the timer.
+const maturedValue = `{"matured":true}`
+
+// value is what stands in the pending key.
+func (e Entry) value() string {
+	if e.matured {
+		return maturedValue
+	}
+	return "{}"
+}
+
 // wait puts the place that the row says: parked, a timer if it is due for
 // something, else pending. Whoever calls it requires that no request stands.
 func (t table) wait(r row) clientv3.Op {
 	pending := t.k.pending(r.entry())
 	switch r.What {
 	case "":
-		return put(pending, "{}")
+		return put(pending, r.entry().value())
 	case whereParked:
 		return put(t.k.parked(r.ID), "{}")
 	default:

@@ -53,7 +53,11 @@ func (k Kind[In, Out]) Start(ctx context.Context, on Starter, in In, opts ...reg
 	if err != nil {
 		return Ref[Out]{}, fmt.Errorf("start a process of kind %s: encode the input: %w", k.name, err)
 	}
-	spec := registry.Spec{Kind: k.name, Disposition: k.disposition, Input: input}
+	var h handling
+	for _, o := range k.options {
+		o(&h)
+	}
+	spec := registry.Spec{Kind: k.name, Disposition: k.disposition, Input: input, MaxAdoptions: h.maxAdoptions}
 	started, err := on.Start(ctx, spec.With(opts...))
 	if err != nil {
 		return Ref[Out]{}, err

@@ -43,6 +43,9 @@ type handling struct {
 	policy      Policy // nil is the default
 	maxAttempts int    // 0 is the default
 	timeout     time.Duration
+	// maxAdoptions is for what Kind.Start starts: it stands in the row, as
+	// nodes decide on it that don't know the kind.
+	maxAdoptions int
 }
 
 // HandleOption says how the processes of a kind are run. What the start of a
@@ -56,6 +59,11 @@ func WithPolicy(p Policy) HandleOption { return func(h *handling) { h.policy = p
 // WithMaxAttempts says how many errors make a process failed: 10 if nobody
 // says, or if n is 0. Attempts that did not end in an error are not counted.
 func WithMaxAttempts(n int) HandleOption { return func(h *handling) { h.maxAttempts = n } }
+
+// WithMaxAdoptions says how many nodes may die under a process before it is
+// failed: see registry.Spec. It goes with each process that [Kind.Start]
+// starts, as a part of its spec; of others their own spec tells.
+func WithMaxAdoptions(n int) HandleOption { return func(h *handling) { h.maxAdoptions = n } }
 
 // WithAttemptTimeout limits each attempt, whose context is cancelled then with
 // [ErrAttemptTimeout]; nothing does if nobody says, or if d is 0. A handler

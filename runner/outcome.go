@@ -21,15 +21,21 @@ var (
 	ErrAttemptTimeout = errors.New("attempt timed out")
 	// ErrAbandonRequested: somebody asked to abandon the process. It is an
 	// [ErrCancelRequested] as well.
-	ErrAbandonRequested = fmt.Errorf("abandon: %w", ErrCancelRequested)
+	ErrAbandonRequested error = requestError("abandon requested")
 	// ErrDeadline: the deadline of the process has passed. It is an
 	// [ErrCancelRequested] as well.
-	ErrDeadline = fmt.Errorf("deadline passed: %w", ErrCancelRequested)
+	ErrDeadline error = requestError("deadline passed")
 	// ErrShutdown: the node stops, and the time that attempts had is over.
 	// The process is handed back for another node to run again; one that is
 	// owner-bound is abandoned.
 	ErrShutdown = errors.New("node shuts down")
 )
+
+// requestError is why a context ended because somebody asked for it.
+type requestError string
+
+func (e requestError) Error() string        { return string(e) }
+func (e requestError) Is(target error) bool { return target == ErrCancelRequested }
 
 // A handler speaks by what it returns. A plain error means that the attempt
 // failed and may be retried, by the policy of the process. These say
@@ -45,7 +51,8 @@ func RetryAfter(d time.Duration, err error) error {
 }
 
 // Snooze says that there was nothing to do yet: the process is to be run again
-// after d. It is not an error and is not limited. Owner-bound work can't be
+// after d, at once if that is not positive. It is not an error and is not
+// limited, so a handler that snoozes for too short keeps its node busy. Owner-bound work can't be
 // snoozed, as it is not run again: it fails.
 func Snooze(d time.Duration) error {
 	return &verdictError{verdict: verdict{kind: verdictSnooze, delay: max(d, 0)}}

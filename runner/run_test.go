@@ -106,7 +106,7 @@ func TestRunAnswersACancelRequestInsteadOfARetry(t *testing.T) {
 	b.start("x", "k")
 	report := b.runNext(t.Context())
 	p := b.get("x")
-	if report.Outcome != registry.Cancelled || p.Status != registry.StatusCancelled || p.OutcomeReason != "no need" || p.CancelRequested != nil {
+	if report.Outcome != registry.Cancelled || p.Status != registry.StatusCancelled || p.OutcomeReason != "no need" || p.CancelRequested == nil {
 		t.Errorf("%+v: %+v", report, p)
 	}
 }

@@ -105,7 +105,7 @@ func (c *cli) runProcess(cmd *cobra.Command, args []string, f runFlags) (code in
 	switch {
 	case err != nil || p == nil:
 		return code, err
-	case ranLastOn(*p, config.Node):
+	case ranLastOn(*p, config.Node) && !c.json():
 		return c.runExit(*p) // what it printed was shown as it came
 	}
 	return c.repeat(*p)
@@ -163,7 +163,11 @@ func startRun(ctx context.Context, r *registry.Registry, spec registry.Spec, ret
 // runExec makes the command one of this shell: its environment, its directory
 // and, as it comes, its output.
 func (c *cli) runExec() kinds.ExecOptions {
-	return kinds.ExecOptions{Env: os.Environ(), Stdout: c.stdout, Stderr: c.stderr}
+	o := kinds.ExecOptions{Env: os.Environ(), Stdout: c.stdout, Stderr: c.stderr}
+	if c.json() {
+		o.Stdout = c.stderr // standard output is for the process, as it ended
+	}
+	return o
 }
 
 // runHash makes a queue that no other run serves.
@@ -218,9 +222,14 @@ type waited struct {
 	err     error
 }
 
-// repeat prints what a process left that ended before, and exits as it did.
+// repeat prints what a process left that ended before, or in JSON the process,
+// and exits as it did.
 func (c *cli) repeat(p registry.Process) (code int, err error) {
-	if p.Output != nil {
+	if c.json() {
+		if err := c.printJSON(p); err != nil {
+			return 0, err
+		}
+	} else if p.Output != nil {
 		if err := c.printStreams(p.Output); err != nil {
 			return 0, err
 		}

@@ -45,21 +45,24 @@ several, the highest.`,
 var errWaitedLongEnough = errors.New("--timeout passed")
 
 // waitAll waits for each in turn, tells of each end, and returns the error
-// with the highest exit code. Every error is printed, once.
+// with the highest exit code. Every error is printed, once. If one can't be
+// looked up nothing is waited for: it would be told of only when the others
+// have ended, which may be never.
 func (c *cli) waitAll(ctx context.Context, r *registry.Registry, ids []string, tell func(registry.Process) error) error {
-	worst := exitDone
-	for _, id := range ids {
-		// Looked up first, without the time-out: that may have passed with those
-		// before. And an etcd that is not there from the start is an error, while
-		// Wait would wait for it.
-		p, err := r.Get(context.WithoutCancel(ctx), id)
-		if err == nil && !p.Ended() {
-			p, err = r.Wait(ctx, id)
+	there, worst := c.lookUp(ctx, r, ids)
+	missing := worst != exitDone
+	for _, p := range there {
+		var err error
+		if !p.Ended() {
+			if missing {
+				continue
+			}
+			id := p.ID
+			if p, err = r.Wait(ctx, id); errors.Is(err, errWaitedLongEnough) {
+				err = &exitError{code: exitTimeout, err: fmt.Errorf("process %s has not ended: --timeout passed", id)}
+			}
 		}
-		switch {
-		case errors.Is(err, errWaitedLongEnough):
-			err = &exitError{code: exitTimeout, err: fmt.Errorf("process %s has not ended: --timeout passed", id)}
-		case err == nil:
+		if err == nil {
 			err = errors.Join(tell(p), endError(p))
 		}
 		worst = max(worst, c.exit(err))
@@ -68,6 +71,19 @@ func (c *cli) waitAll(ctx context.Context, r *registry.Registry, ids []string, t
 		return nil
 	}
 	return &exitError{code: worst}
+}
+
+// lookUp reads each process, without the time-out of a wait: an etcd that is
+// not there from the start is an error, while Wait would wait for it.
+func (c *cli) lookUp(ctx context.Context, r *registry.Registry, ids []string) (there []registry.Process, worst int) {
+	for _, id := range ids {
+		p, err := r.Get(context.WithoutCancel(ctx), id)
+		if err == nil {
+			there = append(there, p)
+		}
+		worst = max(worst, c.exit(err))
+	}
+	return there, worst
 }
 
 // waitStarted is waitAll for processes whose ids were printed when they started,

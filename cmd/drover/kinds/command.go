@@ -33,6 +33,10 @@ type Command struct {
 	// Hard says which causes of that leave no time: the group is killed at once. Nil: none.
 	Hard func(cause error) bool
 
+	// Undone says for which causes a command that was told to stop has not done what it was for, even if it then exits
+	// with 0. Nil: for all.
+	Undone func(cause error) bool
+
 	// MaxOutput is how many bytes the encoded output may have. Zero: DefaultMaxOutput.
 	MaxOutput int
 }
@@ -40,8 +44,8 @@ type Command struct {
 // Run runs the command to its end and that of its process group. What the leader leaves behind in the group is killed.
 //
 // A command that does not succeed is an *ExitError, with which the output is valid as well. When ctx ends the whole
-// group gets SIGTERM and, after the grace, SIGKILL. The error then is an *ExitError too, even of exit status 0, and
-// wraps the cause: being told to stop, the command has not done what it was for.
+// group gets SIGTERM and, after the grace, SIGKILL. The error then is an *ExitError too, and wraps the cause. With exit
+// status 0 it is none if the command has done what it was for all the same; see Undone.
 //
 // A command that did not run is a *StartError if it never can, and else what Witness.Start says, or the system for want
 // of something.
@@ -100,7 +104,7 @@ func (c *Command) outcome(ctx context.Context, state *os.ProcessState, s *stream
 	}
 	output := fitOutput(exitCode(state), &s.stdout.tail, &s.stderr.tail, c.maxOutput())
 	switch {
-	case stopped:
+	case stopped && !(state.Success() && c.Undone != nil && !c.Undone(context.Cause(ctx))):
 		return output, fmt.Errorf("%w: %w", context.Cause(ctx), exitError(state, &s.stderr.tail))
 	case !state.Success():
 		return output, exitError(state, &s.stderr.tail)

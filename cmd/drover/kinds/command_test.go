@@ -189,6 +189,22 @@ func TestCancelledCommandMayTidyUp(t *testing.T) {
 	}
 }
 
+func TestCommandThatIsDoneInSpiteOfItHasSucceeded(t *testing.T) {
+	for done, want := range map[bool]error{true: nil, false: io.ErrNoProgress} {
+		c := shell(t, `trap "" TERM; echo; sleep 0.2; echo done`)
+		c.Grace = time.Hour
+		c.Undone = func(cause error) bool { return !done && errors.Is(cause, io.ErrNoProgress) }
+		ctx, cancel := context.WithCancelCause(t.Context())
+		w := newSignalWriter()
+		c.Stdout = w
+		go func() { <-w.ready; cancel(io.ErrNoProgress) }()
+		output, err := c.Run(ctx)
+		if !errors.Is(err, want) || output.Stdout != "\ndone\n" {
+			t.Errorf("undone is %v: error %v, output %+v", !done, err, output)
+		}
+	}
+}
+
 func TestCancelledCommandIsKilledAfterItsGrace(t *testing.T) {
 	c := shell(t, `trap "" TERM; echo; sleep 1000 & sleep 1000`)
 	c.Grace = 50 * time.Millisecond

@@ -112,6 +112,11 @@ func (o ExecOptions) command(in ExecInput, a *runner.Attempt) *Command {
 		Dir:     dir,
 		Stdin:   in.Stdin,
 		Hard:    func(cause error) bool { return errors.Is(cause, runner.ErrLeaseLost) },
+		// One that was asked to end, or was too slow, and exits with 0 in spite of it, is done. Of one whose node stops that
+		// can't be told from one which only obeys, and it is run again.
+		Undone: func(cause error) bool {
+			return errors.Is(cause, runner.ErrShutdown) || errors.Is(cause, runner.ErrLeaseLost)
+		},
 	}
 }
 

@@ -66,3 +66,26 @@ func TestQueueHasAConcurrencyOfItsOwn(t *testing.T) {
 		t.Errorf("%v ran at a time, want 2 of slow at the most", most)
 	}
 }
+
+func TestResumedQueueIsServedBeforeThePoll(t *testing.T) {
+	r := newRanch(t)
+	r.handle("noop", noop)
+	c := r.config()
+	c.TTL, c.Poll = 20*time.Second, 20*time.Second
+	r.start(c)
+	if err := r.registry.Pause(t.Context(), "default", "a test"); err != nil {
+		t.Fatal(err)
+	}
+	r.process("p", "noop")
+	if p := r.get("p"); p.Status != registry.StatusPending {
+		t.Errorf("p is %s in a queue that is paused, want pending", p.Status)
+	}
+	begun := time.Now()
+	if err := r.registry.Resume(t.Context(), "default"); err != nil {
+		t.Fatal(err)
+	}
+	r.completed("p")
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("it took %s, want that nobody waits for a poll", took)
+	}
+}
