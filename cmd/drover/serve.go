@@ -55,7 +55,7 @@ once.`,
 	flags := cmd.Flags()
 	flags.StringVar(&f.node, "node", legalName(host), "name of this node")
 	flags.IntVar(&f.maxRunning, "max-running", 64, "processes at a time")
-	flags.StringSliceVar(&f.queues, "queues", []string{"default"}, "queues to serve")
+	flags.StringSliceVar(&f.queues, "queues", []string{"default"}, "queues to serve, each as NAME, or NAME=N for at most N processes of it at a time")
 	flags.DurationVar(&f.ttl, "ttl", 10*time.Second, "how long after its last sign of life others may take over; whole seconds, at least etcd's minimum")
 	flags.DurationVar(&f.poll, "poll", 400*time.Millisecond, "how often to look without being told to")
 	flags.StringSliceVar(&f.allow, "allow", nil, "kinds that reach outside and may run here: exec,http")
@@ -107,6 +107,9 @@ func (f serveFlags) checkLimits() error {
 	if f.shutdownTimeout < 0 || f.ttl <= 0 || f.poll <= 0 {
 		errs = append(errs, errors.New("--ttl, --poll and --shutdown-timeout must be positive"))
 	}
+	if f.ttl%time.Second != 0 {
+		errs = append(errs, fmt.Errorf("--ttl %s: it must be whole seconds", f.ttl))
+	}
 	if f.poll > f.ttl {
 		errs = append(errs, fmt.Errorf("--poll %s is more than --ttl %s", f.poll, f.ttl))
 	}
@@ -118,10 +121,8 @@ func (f serveFlags) checkNames() error {
 	if f.node != "" {
 		errs = append(errs, registry.CheckName("node", f.node))
 	}
-	for _, queue := range f.queues {
-		errs = append(errs, registry.CheckName("queue", queue))
-	}
-	return errors.Join(errs...)
+	_, _, err := servedQueues(f.queues)
+	return errors.Join(append(errs, err)...)
 }
 
 func (c *cli) serve(ctx context.Context, f serveFlags) error {
@@ -214,7 +215,8 @@ func (c *cli) untilStopped(h *host, asked <-chan os.Signal, patience time.Durati
 }
 
 func (f serveFlags) config() supervisor.Config {
+	names, limits, _ := servedQueues(f.queues) // checked before
 	return supervisor.Config{
-		Node: f.node, Queues: f.queues, MaxRunning: f.maxRunning, TTL: f.ttl, Poll: f.poll, Version: version,
+		Node: f.node, Queues: names, QueueLimits: limits, MaxRunning: f.maxRunning, TTL: f.ttl, Poll: f.poll, Version: version,
 	}
 }
