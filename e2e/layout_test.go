@@ -66,7 +66,7 @@ var topLevel = []string{
 	".ci", ".git", ".gitignore", ".golangci.yml",
 	"ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md",
 	"go.mod", "go.sum",
-	"actors", "cmd", "e2e", "lease", "registry", "runner", "supervisor",
+	"actors", "cmd", "docs", "e2e", "lease", "registry", "runner", "supervisor",
 }
 
 func TestImportsPointDown(t *testing.T)                   { holds(t, importsPointDown) }

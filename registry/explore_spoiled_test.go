@@ -63,6 +63,7 @@ func TestEveryConditionIsNeeded(t *testing.T) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(conditions)) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			reason, expected := redundant[name]
 			states, v := exploreWithout(name, conditions[name], 1)
 			if v == nil && !expected {

@@ -109,9 +109,8 @@ type Process struct {
 	Progress json.RawMessage `json:"progress,omitempty"`
 	History  []PastAttempt   `json:"history,omitempty"` // oldest first, the last 20
 
-	// CancelRequested is what somebody asks for, or asked for if that has ended
-	// the process. Of a deadline that has passed a running process is asked as
-	// well, by nobody.
+	// CancelRequested is what its holder is asked for: also to abandon it, or
+	// by its deadline. Once it has ended it is the request that cancelled it.
 	CancelRequested *Request `json:"cancel_requested,omitempty"`
 }
 

@@ -44,7 +44,7 @@ func (q Request) text() string {
 // ending is what the request makes of a process that did not complete.
 func (q Request) ending(err string, at time.Time) ending {
 	e := ending{outcome: Cancelled, reason: q.text(), err: err, at: at}
-	if q.What != RequestDeadline { // that nobody made
+	if q.What == "" { // of others the evidence tells, or the deadline
 		e.request = &q
 	}
 	switch q.What {

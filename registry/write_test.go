@@ -86,8 +86,8 @@ func TestNothingIsWrittenUnderASessionThatIsOver(t *testing.T) {
 	}
 }
 
-// A write that was given up as unanswered may land late. Before a newer one it
-// is written over, after it it is refused.
+// A write that was given up as unanswered may land late. If that is before a
+// newer one it is written over, else it is refused.
 func TestALateWriteNeverCoversANewerOne(t *testing.T) {
 	for name, before := range map[string]bool{"it lands first": true, "it lands last": false} {
 		t.Run(name, func(t *testing.T) {

@@ -68,7 +68,7 @@ func TestARequestThatStandsDecides(t *testing.T) {
 				report := b.runNext(ctx)
 				p := b.get("x")
 				if report.Outcome != request.outcome || p.Status != registry.Status(request.outcome) || p.OutcomeReason != request.why ||
-					(p.CancelRequested == nil) != (request.outcome == registry.Failed) { // a deadline is nobody's request
+					(p.CancelRequested != nil) != (request.outcome == registry.Cancelled) {
 					t.Fatalf("%+v: %s (%s), request %+v", report, p.Status, p.OutcomeReason, p.CancelRequested)
 				}
 				if returned != nil && string(p.Output) != `"half"` {

@@ -45,18 +45,14 @@ several, the highest.`,
 var errWaitedLongEnough = errors.New("--timeout passed")
 
 // waitAll waits for each in turn, tells of each end, and returns the error
-// with the highest exit code. Every error is printed, once. If one can't be
-// looked up nothing is waited for: it would be told of only when the others
-// have ended, which may be never.
+// with the highest exit code. Every error is printed, once. All are looked up
+// first: that there is no such process is told before the others have ended,
+// which may be never.
 func (c *cli) waitAll(ctx context.Context, r *registry.Registry, ids []string, tell func(registry.Process) error) error {
 	there, worst := c.lookUp(ctx, r, ids)
-	missing := worst != exitDone
 	for _, p := range there {
 		var err error
 		if !p.Ended() {
-			if missing {
-				continue
-			}
 			id := p.ID
 			if p, err = r.Wait(ctx, id); errors.Is(err, errWaitedLongEnough) {
 				err = &exitError{code: exitTimeout, err: fmt.Errorf("process %s has not ended: --timeout passed", id)}
