@@ -72,6 +72,9 @@ func (r *Registry) orphansOf(ctx context.Context, n Node, limit int, pass func(O
 		}
 		found := resp.Responses[0].GetResponseRange()
 		if first && len(found.Kvs) == 0 {
+			if n.corrupt != nil {
+				return nil, n.corrupt // left as it is
+			}
 			_, err := r.commit(ctx, r.table.forgetNode(n.Session))
 			return nil, err
 		}

@@ -71,3 +71,22 @@ func rowOf(t *testing.T, r *Registry, id string) row {
 	}
 	return there
 }
+
+// What can't be read is named to whoever lists, and left as it is.
+func TestUnreadableStateIsNamedAndLeft(t *testing.T) {
+	r := newRegistry(t)
+	start(t, r, "p")
+	queue, node := r.keys.queue("default"), r.keys.node("garbage")
+	write(t, r, queue, "{cut")
+	write(t, r, node, "xx")
+	entries, _, err := r.Window([]string{"default"}, []string{"k"}).List(t.Context(), 10, nil)
+	wantCorrupt(t, err, queue)
+	if len(entries) != 0 {
+		t.Errorf("listed %v of a queue whose state can't be read", entries)
+	}
+	_, err = r.Orphans(t.Context(), 10)
+	wantCorrupt(t, err, node)
+	if left := keysUnder(t, r, "node/"); len(left) != 1 || left[0] != "node/garbage" {
+		t.Errorf("left are %v", left)
+	}
+}

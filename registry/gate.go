@@ -2,6 +2,7 @@ package registry
 
 import (
 	"encoding/json"
+	"fmt"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 )
@@ -10,6 +11,7 @@ import (
 type gate struct {
 	revision int64
 	paused   bool
+	corrupt  error // why it can't be read
 }
 
 // readGate reads the state of a queue; nil is one that nobody ever paused.
@@ -21,6 +23,11 @@ func readGate(kv *mvccpb.KeyValue) gate {
 		Paused bool `json:"paused"`
 	}
 	// One that can't be read pauses its queue: not to claim is safe.
-	err := json.Unmarshal(kv.Value, &state)
-	return gate{revision: kv.ModRevision, paused: err != nil || state.Paused}
+	g := gate{revision: kv.ModRevision, paused: true}
+	if err := json.Unmarshal(kv.Value, &state); err != nil {
+		g.corrupt = &CorruptError{Key: string(kv.Key), Why: fmt.Errorf("the queue counts as paused: %w", err)}
+		return g
+	}
+	g.paused = state.Paused
+	return g
 }

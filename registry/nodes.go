@@ -34,6 +34,7 @@ type Node struct {
 
 	created  int64 // CreateRevision of its session
 	revision int64 // ModRevision of its node/ key
+	corrupt  error // why that can't be read
 	value    nodeValue
 }
 
@@ -84,9 +85,10 @@ func (r *Registry) parseRoster(nodes, sessions []*mvccpb.KeyValue) []Node {
 	at := map[string]int{}
 	for _, kv := range nodes {
 		n := Node{Session: last(string(kv.Key)), revision: kv.ModRevision}
-		if json.Unmarshal(kv.Value, &n.value) == nil {
-			n.Name, n.Process, n.Witness = n.value.Name, n.value.Process, n.value.Witness
+		if err := json.Unmarshal(kv.Value, &n.value); err != nil {
+			n.value, n.corrupt = nodeValue{}, &CorruptError{Key: string(kv.Key), Why: err}
 		}
+		n.Name, n.Process, n.Witness = n.value.Name, n.value.Process, n.value.Witness
 		at[n.Session] = len(roster)
 		roster = append(roster, n)
 	}

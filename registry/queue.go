@@ -33,7 +33,7 @@ func (r *Registry) Pause(ctx context.Context, queue, by string) error {
 		if err != nil {
 			return fmt.Errorf("pause queue %s: %w", queue, err)
 		}
-		if there.paused {
+		if there.paused && there.corrupt == nil {
 			return nil
 		}
 		a, err := r.commit(ctx, r.table.pause(queue, there.revision, string(value)))

@@ -161,7 +161,8 @@ func (w *Window) listLanes(ctx context.Context, lanes []*lane, limits map[string
 		if err != nil {
 			return nil, nil, err
 		}
-		gates := w.gates(queues, newView(resp.Responses[len(lanes):]))
+		gates, bad := w.gates(queues, newView(resp.Responses[len(lanes):]))
+		corrupt = append(corrupt, bad...)
 		var again []*lane
 		for i, l := range lanes {
 			found := resp.Responses[i].GetResponseRange()
@@ -186,12 +187,16 @@ func queuesOf(lanes []*lane) []string {
 	return slices.Compact(queues)
 }
 
-func (w *Window) gates(queues []string, v view) map[string]gate {
-	gates := map[string]gate{}
+func (w *Window) gates(queues []string, v view) (gates map[string]gate, corrupt []error) {
+	gates = map[string]gate{}
 	for _, queue := range queues {
-		gates[queue] = readGate(v[w.r.keys.queue(queue)])
+		g := readGate(v[w.r.keys.queue(queue)])
+		if g.corrupt != nil {
+			corrupt = append(corrupt, g.corrupt)
+		}
+		gates[queue] = g
 	}
-	return gates
+	return gates, corrupt
 }
 
 // read is the range over a lane from its floor: open if it was short when

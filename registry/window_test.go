@@ -68,7 +68,13 @@ func TestWindowPassesOverPausedQueues(t *testing.T) {
 		{`{}`, "p q"},
 	} {
 		write(t, r, r.keys.queue("default"), step.state)
-		if got := list(t, w, 10); got != step.want {
+		entries, _, err := w.List(t.Context(), 10, nil)
+		if step.state == "garbage" {
+			wantCorrupt(t, err, r.keys.queue("default"))
+		} else {
+			noErr(t, err)
+		}
+		if got := names(entries); got != step.want {
 			t.Errorf("%s: %s, want %s", step.state, got, step.want)
 		}
 	}
