@@ -19,9 +19,28 @@
 //	   └──────────────► timer ◄────────────────────────────┘
 //	                                requeue, due
 //
+// or is parked: external ones from the start, others once they were handed off,
+// until whoever does them outside says how they ended. [Registry.Reopen] begins
+// the next series of one that has ended.
+//
 // Cancelling one that waits, in pending or timer, ends it at once. For one
-// that is claimed a request is put beside it, which the holder answers; while
-// a request stands the process can't go back to wait, so it is never lost.
+// that is claimed or parked a request is put beside it; while a request stands
+// the process can't go back to wait, so it is never lost.
+//
+// # What recovery may do
+//
+// When the holder's session has ended, a claim is an orphan. [Registry.Adopt]
+// decides by the disposition: rerunnable work is taken over, owner-bound work
+// is never run again, and becomes abandoned on proof of the holder's death or
+// by [Registry.Abandon]. The evidence stands on the row.
+//
+// # How it is sent
+//
+// Transitions that are made at the same time travel in one request, each a
+// transaction of its own in it. [Registry.Wait], [Registry.List] and
+// [Registry.Changes] are the ways to see what became of processes: by one
+// watch for all who wait, in pages of one revision, and as a feed with a
+// cursor.
 //
 // # What it does not do
 //
