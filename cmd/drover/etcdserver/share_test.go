@@ -3,6 +3,7 @@ package etcdserver
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -320,12 +321,27 @@ func TestRemovedDirectoryIsNotServedAnew(t *testing.T) {
 	}
 }
 
+// committed has etcd write what it holds back for a moment into its database,
+// which a snapshot begins with. Without it the database may still be empty.
+func committed(t *testing.T, s *Share) {
+	t.Helper()
+	snapshot, err := s.Client().Snapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer snapshot.Close()
+	if _, err := io.Copy(io.Discard, snapshot); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestTakeOverOfDamagedDataIsReported(t *testing.T) {
 	dir := t.TempDir()
 	h := startHelper(t, "serve", dir)
 	h.next()
 	s := joined(t, dir)
 	put(t, s, "key", "")
+	committed(t, s)
 	if err := os.RemoveAll(filepath.Join(dir, "etcd", "member", "wal")); err != nil {
 		t.Fatal(err)
 	}
