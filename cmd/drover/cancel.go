@@ -33,6 +33,9 @@ func (c *cli) cancelCommand() *cobra.Command {
 						return err
 					}
 					accepted = append(accepted, id)
+					if !ended {
+						c.hintUnanswerable(ctx, r, id)
+					}
 					return c.printCancelled(id, ended, wait)
 				})
 				worst = max(worst, c.exit(err))
@@ -49,6 +52,15 @@ func (c *cli) cancelCommand() *cobra.Command {
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the record")
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until they have ended")
 	return cmd
+}
+
+// hintUnanswerable tells when a request is recorded that no node will answer.
+// It is only a hint: that it can't be looked up is not worth an error.
+func (c *cli) hintUnanswerable(ctx context.Context, r *registry.Registry, id string) {
+	p, err := r.Get(ctx, id)
+	if err == nil && p.Status == registry.StatusOrphaned && p.Disposition == registry.OwnerBound {
+		c.hint("process %s is an owner-bound orphan: it stays one until its holder is known to be dead, or you give it up: drover abandon %s --reason WHY", id, shellQuote(id))
+	}
 }
 
 func (c *cli) printCancelled(id string, ended, wait bool) error {
