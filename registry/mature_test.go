@@ -72,3 +72,41 @@ func TestMaturePassesOverWhatItCannotRead(t *testing.T) {
 		t.Errorf("pending: %+v", got)
 	}
 }
+
+// A wall clock that jumps, forwards or back, moves when processes fall due, and
+// neither loses one nor matures it twice.
+func TestAClockThatJumpsNeitherLosesNorDoubles(t *testing.T) {
+	r := newRegistry(t)
+	real := time.Now()
+	at := func(offset time.Duration) { r.options.Now = func() time.Time { return real.Add(offset) } }
+	start(t, r, "soon", At(real.Add(time.Hour)))
+	start(t, r, "later", At(real.Add(3*time.Hour)))
+	s := join(t, r, "n")
+	for _, step := range []struct {
+		clock   time.Duration
+		matured int
+		soon    Status
+		later   Status
+	}{
+		{0, 0, StatusScheduled, StatusScheduled},
+		{2 * time.Hour, 1, StatusPending, StatusScheduled},
+		{-24 * time.Hour, 0, StatusPending, StatusScheduled},
+		{2 * time.Hour, 0, StatusPending, StatusScheduled},
+		{24 * time.Hour, 1, StatusPending, StatusPending},
+		{-time.Hour, 0, StatusPending, StatusPending},
+	} {
+		at(step.clock)
+		if n, _, err := r.Mature(t.Context(), 10); n != step.matured || err != nil {
+			t.Errorf("at %s: matured %d, %v; want %d", step.clock, n, err, step.matured)
+		}
+		wants(t, r, "soon", step.soon, 0, 0, 0, 0)
+		wants(t, r, "later", step.later, 0, 0, 0, 0)
+	}
+	for _, id := range []string{"soon", "later"} {
+		noErr(t, r.Complete(t.Context(), claim(t, r, s, id), nil))
+		wants(t, r, id, StatusCompleted, 1, 0, 0, 0)
+	}
+	if left := append(keysUnder(t, r, "timer/"), keysUnder(t, r, "pending/")...); len(left) != 0 {
+		t.Errorf("left are %v", left)
+	}
+}
