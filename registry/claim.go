@@ -21,6 +21,7 @@ type Entry struct {
 
 	revision int64 // of the pending key
 	matured  bool  // it was put there when its time had come
+	returned bool  // it was put back there by whoever could not read its row
 	gate     int64 // ModRevision of queue/<Queue>, 0 if there is none
 }
 
@@ -122,6 +123,8 @@ func (r *Registry) Claim(ctx context.Context, s *Session, e Entry) (*Claim, erro
 	c, err := r.table.claimed(s, e, value, a.view)
 	if err != nil {
 		s.forget(nonce)
+		// A place that is none of drover's stays one.
+		e.returned = e.returned || !errors.Is(err, errAstray)
 		return nil, errors.Join(fmt.Errorf("claim %s: %w", e.ID, err), r.unclaim(ctx, s, e, a.view))
 	}
 	return c, nil
@@ -173,6 +176,9 @@ func hasNonce(kv *mvccpb.KeyValue, nonce string) bool {
 	return err == nil && there.Nonce == nonce
 }
 
+// errAstray is why a place is not run from that somebody put by hand.
+var errAstray = errors.New("it does not follow from the row")
+
 // claimed makes the Claim out of what its transaction read.
 func (t table) claimed(s *Session, e Entry, value claimValue, v view) (*Claim, error) {
 	key := t.k.process(e.ID)
@@ -190,9 +196,12 @@ func (t table) claimed(s *Session, e Entry, value claimValue, v view) (*Claim, e
 	if there.What == whereParked {
 		return nil, &CorruptError{Key: t.k.pending(e), Why: errors.New("the process is done by somebody outside")}
 	}
-	if t.k.pending(there.entry()) != t.k.pending(e) || e.matured != (there.What != "") {
-		// A second place, put by hand: in the other one it would be run too.
-		return nil, &CorruptError{Key: t.k.pending(e), Why: errors.New("it does not follow from the row")}
+	// A second place, put by hand: in the other one it would be run too. Whatever
+	// of drover's makes a process pending writes its row in the same
+	// transaction, but for those that say so in the key.
+	byHand := e.revision != 0 && e.revision != kv.ModRevision && !e.matured && !e.returned
+	if byHand || t.k.pending(there.entry()) != t.k.pending(e) || e.matured != (there.What != "") {
+		return nil, &CorruptError{Key: t.k.pending(e), Why: errAstray}
 	}
 	input := there.spec.Input
 	if there.spec.InputBytes > 0 {

@@ -50,6 +50,31 @@ func TestASecondPlaceIsNotClaimed(t *testing.T) {
 		wantCorrupt(t, err, key)
 		noErr(t, r.Complete(t.Context(), c, nil))
 	})
+	t.Run("beside a claim of another node", func(t *testing.T) {
+		r := newRegistry(t)
+		start(t, r, "p")
+		c := claim(t, r, join(t, r, "a"), "p")
+		key := r.keys.pending(rowOf(t, r, "p").entry())
+		write(t, r, key, "{}")
+		b := join(t, r, "b")
+		for range 2 { // also once it was put back
+			_, err := r.Claim(t.Context(), b, entryOf(t, r, "p"))
+			wantCorrupt(t, err, key)
+		}
+		noErr(t, r.Complete(t.Context(), c, nil))
+	})
+	t.Run("one that was returned is its own", func(t *testing.T) {
+		r := newRegistry(t)
+		start(t, r, "p")
+		key := r.keys.process("p")
+		sound := lookAtKey(t, r, key)
+		write(t, r, key, "{cut")
+		s := join(t, r, "n")
+		_, err := r.Claim(t.Context(), s, entryOf(t, r, "p"))
+		wantCorrupt(t, err, key)
+		write(t, r, key, sound) // somebody repaired it
+		claim(t, r, s, "p")
+	})
 	t.Run("one that has matured is its own", func(t *testing.T) {
 		r := newRegistry(t)
 		start(t, r, "p", At(time.Now().Add(time.Minute)))

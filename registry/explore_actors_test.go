@@ -231,7 +231,8 @@ func (x *explorer) abandons(s *evaluator, v view, there row) []*call {
 
 func (x *explorer) claims(s *evaluator, pending *mvccpb.KeyValue) []*call {
 	e, _ := x.t.k.parsePending(string(pending.Key))
-	e.revision, e.matured = pending.ModRevision, string(pending.Value) == maturedValue
+	e.revision = pending.ModRevision
+	e.matured, e.returned = string(pending.Value) == maturedValue, string(pending.Value) == returnedValue
 	if queue := s.kvs[x.t.k.queue(e.Queue)]; queue != nil {
 		return nil // paused
 	}

@@ -77,10 +77,10 @@ func TestMaturePassesOverWhatItCannotRead(t *testing.T) {
 // neither loses one nor matures it twice.
 func TestAClockThatJumpsNeitherLosesNorDoubles(t *testing.T) {
 	r := newRegistry(t)
-	real := time.Now()
-	at := func(offset time.Duration) { r.options.Now = func() time.Time { return real.Add(offset) } }
-	start(t, r, "soon", At(real.Add(time.Hour)))
-	start(t, r, "later", At(real.Add(3*time.Hour)))
+	begin := time.Now()
+	at := func(offset time.Duration) { r.options.Now = func() time.Time { return begin.Add(offset) } }
+	start(t, r, "soon", At(begin.Add(time.Hour)))
+	start(t, r, "later", At(begin.Add(3*time.Hour)))
 	s := join(t, r, "n")
 	for _, step := range []struct {
 		clock   time.Duration

@@ -121,17 +121,24 @@ func (t table) begin(r row) []clientv3.Op {
 	return ops
 }
 
-// maturedValue stands in a pending key that was put when the time had come for
-// which the process waited. The row still tells of that time: who claims it
-// can so tell the key from one that somebody put beside the timer.
-const maturedValue = `{"matured":true}`
+// These stand in pending keys that were put without their row: when the time
+// had come for which the process waited, and by a node that could not read the
+// row. So who claims it can tell the key from one that somebody put by hand.
+const (
+	maturedValue  = `{"matured":true}`
+	returnedValue = `{"returned":true}`
+)
 
 // value is what stands in the pending key.
 func (e Entry) value() string {
-	if e.matured {
+	switch {
+	case e.matured:
 		return maturedValue
+	case e.returned:
+		return returnedValue
+	default:
+		return "{}"
 	}
-	return "{}"
 }
 
 // wait puts the place that the row says: parked, a timer if it is due for

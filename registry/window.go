@@ -234,7 +234,8 @@ func (w *Window) take(l *lane, op clientv3.Op, found *etcdserverpb.RangeResponse
 			corrupt = append(corrupt, &CorruptError{Key: string(kv.Key), Why: errForeign})
 			continue
 		}
-		e.revision, e.gate, e.matured = kv.ModRevision, g.revision, string(kv.Value) == maturedValue
+		e.revision, e.gate = kv.ModRevision, g.revision
+		e.matured, e.returned = string(kv.Value) == maturedValue, string(kv.Value) == returnedValue
 		entries = append(entries, e)
 	}
 	w.mu.Lock()
