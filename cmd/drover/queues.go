@@ -51,6 +51,9 @@ func (c *cli) queueCommand(use, short, long string, do func(context.Context, *re
 		Long:  long,
 		Args:  args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := registry.CheckName("queue", args[0]); err != nil {
+				return usage(err) // also where there is no etcd
+			}
 			r, done, err := c.open(cmd.Context())
 			if err != nil {
 				return err

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -347,7 +346,7 @@ func TestTakeOverOfDamagedDataIsReported(t *testing.T) {
 	}
 	h.kill()
 	err := died(t, s)
-	if fatal, ok := errors.AsType[*FatalError](err); !ok || !strings.Contains(fatal.Error(), errLogMissing.Error()) {
+	if fatal, ok := errors.AsType[*FatalError](err); !ok || !errors.Is(fatal, errLogMissing) {
 		t.Errorf("Err: %v, want what is damaged", err)
 	}
 }
