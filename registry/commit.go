@@ -46,7 +46,9 @@ func (r *Registry) commit(ctx context.Context, tr transition) (answer, error) {
 		case definite(err):
 			return answer{}, explain(err)
 		}
-		unanswered = err
+		if unanswered == nil || ctx.Err() == nil {
+			unanswered = err // what etcd said tells more than that time is up
+		}
 		select {
 		case <-ctx.Done():
 			return answer{}, unresolved(context.Cause(ctx), err)

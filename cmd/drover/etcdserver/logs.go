@@ -16,10 +16,18 @@ type logs struct {
 	stopping atomic.Bool // etcd calls its own closed listeners errors
 }
 
-// expected is what etcd says on every first start: it looks for the version of
-// its storage before it has written it, and looks again after four seconds. What
-// it then says, a start that follows says too, if the first was killed.
+// expected is what etcd says of what is nothing to worry about, or is told to
+// whom it concerns.
+//
+// On every first start it looks for the version of its storage before it has
+// written it, and looks again after four seconds. What it then says, a start
+// that follows says too, if the first was killed.
+//
+// A request that fails is answered with why. Of a read it happens whenever the
+// reader goes away meanwhile; without space it would be a line for each write.
 var expected = map[string]bool{
+	"unexpected error during readonly txn": true,
+	"failed to apply request":              true,
 	"Failed to detect schema version":  true,
 	"failed to update storage version": true,
 	"Failed to detect storage schema version. Please wait till wal snapshot before upgrading cluster.": true,
