@@ -10,6 +10,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"go.uber.org/zap"
 
+	"github.com/drover-run/drover/lease/trouble"
 	"github.com/drover-run/drover/runner"
 )
 
@@ -53,14 +54,14 @@ type Drives struct {
 	cancel context.CancelCauseFunc // of the drive that is on
 	ended  chan struct{}           // closed when it has ended; nil if none is on
 
-	failures failures // the drive's goroutine alone
+	trouble *trouble.Trouble
 }
 
 // NewDrives makes the state of a RunnerActor.
 func NewDrives(o DrivesOptions) *Drives {
 	d := &Drives{handle: o.Handle, bell: o.Poker.bell, log: orNop(o.Logger).Named("drive")}
 	d.ticker = ticker{interval: o.Poll, fire: func(turn int) { d.send(tick{turn}) }}
-	d.failures.log = d.log
+	d.trouble = trouble.New(d.log, "a drive failed, the next are logged once one succeeds", "drives succeed again")
 	return d
 }
 
@@ -181,7 +182,10 @@ func (d *Drives) pass(ctx context.Context, reason runner.Reason) *Drove {
 	}
 	d.ticker.driveEnded()
 	if !errors.Is(err, runner.ErrNoSession) && !errors.Is(context.Cause(ctx), runner.ErrShutdown) {
-		d.failures.note(reason, err)
+		d.note(reason, err)
+	}
+	if entry := d.log.Check(zap.DebugLevel, "drove"); entry != nil { // the fields would cost more than the rest
+		entry.Write(zap.String("reason", string(reason)), zap.Int("claimed", result.Claimed), zap.Error(err))
 	}
 	return &Drove{Reason: reason, Claimed: result.Claimed, Err: err}
 }
@@ -214,31 +218,18 @@ func (d *Drives) answer(askers []*actor.PID, with *Drove) {
 	}
 }
 
-// failures logs when drives begin to fail and when they succeed again, and not
+// note logs when drives begin to fail and when they succeed again, and not
 // every 400 ms in between.
-type failures struct {
-	log   *zap.Logger
-	count int
-	since time.Time
+func (d *Drives) note(reason runner.Reason, err error) {
+	fields := []zap.Field{zap.String("reason", string(reason))}
+	if panicked, ok := errors.AsType[*runner.PanicError](err); ok {
+		fields = append(fields, zap.ByteString("stack", panicked.Stack))
+	}
+	d.trouble.Note(err, fields...)
 }
 
-func (f *failures) note(reason runner.Reason, err error) {
-	switch {
-	case err == nil && f.count > 0:
-		f.log.Info("drives succeed again", zap.Int("failed", f.count), zap.Duration("for", time.Since(f.since)))
-		f.count = 0
-	case err != nil:
-		if f.count++; f.count > 1 {
-			return
-		}
-		f.since = time.Now()
-		fields := []zap.Field{zap.String("reason", string(reason)), zap.Error(err)}
-		if panicked, ok := errors.AsType[*runner.PanicError](err); ok {
-			fields = append(fields, zap.ByteString("stack", panicked.Stack))
-		}
-		f.log.Warn("a drive failed, the next are logged once one succeeds", fields...)
-	}
-}
+// Failing says since when drives fail, and why, if they do.
+func (d *Drives) Failing() (trouble.State, bool) { return d.trouble.Now() }
 
 func orNop(log *zap.Logger) *zap.Logger {
 	if log == nil {

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/drover-run/drover/lease"
+	"github.com/drover-run/drover/lease/trouble"
 	"github.com/drover-run/drover/registry"
 )
 
@@ -42,6 +43,9 @@ type Sessions struct {
 	loop    loop
 	current atomic.Pointer[registry.Session]
 	failed  atomic.Pointer[error] // why the last attempt to open one failed
+	since   atomic.Int64          // since when there is one, or none; of the wall clock
+	lost    atomic.Pointer[error] // how the last one was lost
+	opening *trouble.Trouble
 }
 
 // NewSessions makes the keeper of a node's sessions; its actor starts it.
@@ -49,7 +53,35 @@ func NewSessions(o SessionsOptions) *Sessions {
 	if o.Renewed == nil {
 		o.Renewed = func(*registry.Session) {}
 	}
-	return &Sessions{options: o, log: orNop(o.Logger).Named("session")}
+	s := &Sessions{options: o, log: orNop(o.Logger).Named("session")}
+	s.opening = trouble.New(s.log, "no session could be opened, it is tried until one can be", "a session could be opened")
+	s.turn()
+	return s
+}
+
+// turn notes that there is a session now, or none any more.
+func (s *Sessions) turn() { s.since.Store(time.Now().UnixNano()) }
+
+// Holding is how a node stands with its session.
+type Holding struct {
+	Session *registry.Session // nil while there is none
+	Since   time.Time         // since when there is one, or none
+	// Why there is none: how the last one was lost, and why no other could be
+	// opened. nil if nobody knows: the first one is being opened.
+	Why error
+}
+
+// Holding is how the node stands with its session now.
+func (s *Sessions) Holding() Holding {
+	h := Holding{Session: s.current.Load(), Since: time.Unix(0, s.since.Load())}
+	if h.Session != nil {
+		return h
+	}
+	h.Why = s.Err()
+	if lost := s.lost.Load(); h.Why == nil && lost != nil {
+		h.Why = *lost
+	}
+	return h
 }
 
 // Current is the session that the node holds; nil while it has none.
@@ -93,6 +125,7 @@ func (s *Sessions) keep(ctx context.Context) {
 			}
 			s.options.Renewed(session) // before anything can run under it
 			s.current.Store(session)
+			s.turn()
 			s.log.Info("session opened", zap.String("session", session.ID()), zap.Duration("ttl", session.TTL()))
 		}
 		opened := time.Now()
@@ -112,11 +145,12 @@ func (s *Sessions) open(ctx context.Context, pause func() time.Duration) *regist
 	session, err := s.options.Open(ctx)
 	if err == nil {
 		s.failed.Store(nil)
+		s.opening.Note(nil)
 		return session
 	}
 	if ctx.Err() == nil {
 		s.failed.Store(&err)
-		s.log.Warn("no session could be opened, trying again", zap.Error(err))
+		s.opening.Note(err)
 		rest(ctx, pause())
 	}
 	return nil
@@ -141,8 +175,11 @@ func (s *Sessions) hold(ctx context.Context, session *registry.Session) bool {
 func (s *Sessions) lose(session *registry.Session) {
 	err := session.Err()
 	s.options.Lost(session, err)
+	s.lost.Store(&err)
 	s.current.CompareAndSwap(session, nil)
-	s.log.Warn("session lost", zap.String("session", session.ID()), zap.Error(err))
+	s.turn()
+	s.log.Warn("session lost, another one is opened", zap.String("session", session.ID()),
+		zap.String("why", trouble.Words(err)), zap.Error(err))
 	if !errors.Is(err, lease.ErrClosed) {
 		session.Abandon()
 	}

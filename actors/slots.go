@@ -200,6 +200,14 @@ func (s *Slots) Wait(ctx context.Context) (running []string) {
 	}
 }
 
+// Running is how many attempts have not ended, also those that gave their slot
+// back for a while.
+func (s *Slots) Running() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.attempts)
+}
+
 func (s *Slots) running() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -3,11 +3,13 @@ package actors
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"go.uber.org/zap"
 
+	"github.com/drover-run/drover/lease/trouble"
 	"github.com/drover-run/drover/registry"
 )
 
@@ -20,10 +22,13 @@ type WatchOptions struct {
 	// Requests reads all requests that stand.
 	Requests func(ctx context.Context) (map[string]registry.Request, error)
 	Serves   func(e registry.Entry) bool // may this node claim it?
-	Lower    func(e registry.Entry)      // it is there
+	Notice   func(e registry.Entry) bool // it is there; is it this node's to take?
+	Gone     func(e registry.Entry)      // it is not there any more
 	Reset    func()                      // anything may be there
-	Orphans  func()                      // there may be orphans
-	Due      func(at time.Time)
+	Joined   func(p registry.Peer) bool  // does somebody leave its share to others now?
+	Ended    func(sid string)
+	Orphans  func() // there may be orphans
+	Due      func(id string, at time.Time)
 	Poker    Poker
 	Slots    *Slots
 	Logger   *zap.Logger
@@ -36,11 +41,27 @@ type Watch struct {
 	options WatchOptions
 	log     *zap.Logger
 	loop    loop
+	stands  atomic.Bool
+	trouble *trouble.Trouble
 }
+
+// settled is how long a watch must stand for the trouble with it to be over:
+// one that is cut again and again is one trouble.
+const settled = 5 * time.Second
 
 // NewWatch makes the watch of a node; its actor starts it.
 func NewWatch(o WatchOptions) *Watch {
-	return &Watch{options: o, log: orNop(o.Logger).Named("watch")}
+	w := &Watch{options: o, log: orNop(o.Logger).Named("watch")}
+	w.trouble = trouble.New(w.log, "the watch was lost, a new one is made", "the watch stands again")
+	return w
+}
+
+// Lost says since when there is trouble with the watch, and why, if there is:
+// none stands, or one after the other is lost. That one was lost once and
+// replaced at once is none.
+func (w *Watch) Lost() (s trouble.State, is bool) {
+	s, is = w.trouble.Now()
+	return s, is && (s.Failed > 1 || !w.stands.Load())
 }
 
 // Props makes the WatcherActor, which starts the goroutine that watches and
@@ -66,7 +87,7 @@ func (w *Watch) follow(ctx context.Context) {
 		if time.Since(begun) > healthy {
 			pause.Reset()
 		}
-		w.log.Warn("the watch was lost, a new one is made", zap.Error(err))
+		w.trouble.Note(err)
 		rest(ctx, pause.NextBackOff())
 	}
 }
@@ -77,9 +98,12 @@ func (w *Watch) once(ctx context.Context) error {
 	var reading sync.WaitGroup
 	defer reading.Wait()
 	defer cancel(nil) // before the wait
+	defer w.stands.Store(false)
 	o := w.options
 	err := o.Follow(ctx, registry.Events{
 		Ready: func() {
+			w.stands.Store(true)
+			reading.Go(func() { w.settle(ctx) })
 			o.Slots.ReadRequests()
 			reading.Go(func() {
 				if err := w.readRequests(ctx); err != nil {
@@ -91,13 +115,25 @@ func (w *Watch) once(ctx context.Context) error {
 			o.Poker.Poke()
 		},
 		Pending: func(e registry.Entry) {
-			if o.Serves(e) {
-				o.Lower(e)
+			// A poke for what is another's would make as many lists for each
+			// process as there are nodes.
+			if o.Serves(e) && o.Notice(e) {
 				o.Poker.Poke()
 			}
 		},
+		Gone: func(e registry.Entry) {
+			if o.Serves(e) {
+				o.Gone(e)
+			}
+		},
 		Timer: o.Due,
-		SessionEnded: func(string) {
+		Joined: func(p registry.Peer) {
+			if o.Joined(p) {
+				o.Poker.Poke()
+			}
+		},
+		SessionEnded: func(sid string) {
+			o.Ended(sid)
 			o.Orphans()
 			o.Poker.Poke()
 		},
@@ -108,6 +144,17 @@ func (w *Watch) once(ctx context.Context) error {
 		return cause
 	}
 	return err
+}
+
+// settle ends the trouble if the watch stands for long enough.
+func (w *Watch) settle(ctx context.Context) {
+	if _, ok := w.trouble.Now(); !ok {
+		return
+	}
+	rest(ctx, settled)
+	if ctx.Err() == nil {
+		w.trouble.Note(nil)
+	}
 }
 
 func (w *Watch) readRequests(ctx context.Context) (err error) {

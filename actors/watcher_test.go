@@ -55,10 +55,13 @@ func newLookout(t *testing.T, system *actor.ActorSystem) *lookout {
 		},
 		Requests: func(context.Context) (map[string]registry.Request, error) { return l.read() },
 		Serves:   func(e registry.Entry) bool { return e.Kind == "known" },
-		Lower:    func(e registry.Entry) { l.hear("lower " + e.ID) },
+		Notice:   func(e registry.Entry) bool { l.hear("notice " + e.ID); return e.ID != "another's" },
+		Gone:     func(e registry.Entry) { l.hear("gone " + e.ID) },
+		Joined:   func(p registry.Peer) bool { l.hear("joined " + p.Session); return p.Draining },
+		Ended:    func(sid string) { l.hear("ended " + sid) },
 		Reset:    func() { l.hear("reset") },
 		Orphans:  func() { l.hear("orphans") },
-		Due:      func(time.Time) { l.hear("due") },
+		Due:      func(id string, _ time.Time) { l.hear("due " + id) },
 		Poker:    l.poker, Slots: l.slots,
 	})
 	spawn(t, system, "watcher", l.watch.Props())
@@ -96,13 +99,23 @@ func TestWatchPassesEventsOn(t *testing.T) {
 		e.Ready()
 		l.want(t, true, "reset", "orphans")
 		e.Pending(registry.Entry{ID: "a", Kind: "known"})
-		l.want(t, true, "lower a")
+		l.want(t, true, "notice a")
+		e.Pending(registry.Entry{ID: "another's", Kind: "known"})
+		l.want(t, false, "notice another's")
+		e.Gone(registry.Entry{ID: "a", Kind: "known"})
+		l.want(t, false, "gone a")
 		e.Pending(registry.Entry{ID: "b", Kind: "unknown"})
 		l.want(t, false)
+		e.Gone(registry.Entry{ID: "b", Kind: "unknown"})
+		l.want(t, false)
+		e.Joined(registry.Peer{Session: "s"})
+		l.want(t, false, "joined s")
+		e.Joined(registry.Peer{Session: "s", Draining: true})
+		l.want(t, true, "joined s")
 		e.SessionEnded("s")
-		l.want(t, true, "orphans")
-		e.Timer(time.Now())
-		l.want(t, false, "due")
+		l.want(t, true, "ended s", "orphans")
+		e.Timer("p", time.Now())
+		l.want(t, false, "due p")
 		e.Poked()
 		l.want(t, true)
 		l.slots.Hand(&registry.Claim{ID: "asked"})

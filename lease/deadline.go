@@ -49,7 +49,7 @@ type tenure struct {
 	mu      sync.Mutex // guards the rest
 	ttl     time.Duration
 	until   instant
-	failure error // of the renewals since the last one that was answered
+	renewal Renewal
 	err     error // nil while alive, then for ever the same
 }
 
@@ -63,6 +63,7 @@ func newTenure(clock func() instant, asked instant, ttl time.Duration, stop func
 		renewed: make(chan struct{}, 1),
 		ttl:     ttl,
 		until:   asked.add(ttl - margin(ttl)),
+		renewal: Renewal{Asked: asked.mono},
 	}
 }
 
@@ -76,7 +77,7 @@ func (t *tenure) extend(asked instant, ttl time.Duration) {
 	if t.settle() != nil {
 		return
 	}
-	t.ttl, t.until, t.failure = ttl, asked.add(ttl-margin(ttl)), nil
+	t.ttl, t.until, t.renewal = ttl, asked.add(ttl-margin(ttl)), Renewal{Asked: asked.mono}
 	select {
 	case t.renewed <- struct{}{}:
 	default: // it has not been heard yet, and will be once
@@ -88,7 +89,13 @@ func (t *tenure) extend(asked instant, ttl time.Duration) {
 func (t *tenure) failed(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.failure = err
+	t.renewal.Err = err
+}
+
+func (t *tenure) last() Renewal {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.renewal
 }
 
 // end ends the session, if nothing else has before.
@@ -112,8 +119,8 @@ func (t *tenure) over() error {
 func (t *tenure) settle() error {
 	if t.err == nil && t.now().left(t.until) <= 0 {
 		cause := errDeadline
-		if t.failure != nil {
-			cause = fmt.Errorf("%w, the last failed: %w", errDeadline, t.failure)
+		if err := t.renewal.Err; err != nil {
+			cause = fmt.Errorf("%w, the last failed: %w", errDeadline, err)
 		}
 		t.finish(lost(cause))
 	}

@@ -25,11 +25,15 @@ type holding struct {
 
 // guard is written here only: what protects a claim is what the session
 // checks itself by.
+//
+// Every transaction of a node has it. clientv3.Compare would make a copy by
+// reflection, so the two are filled in here.
 func (h *holding) guard() []clientv3.Cmp {
-	return []clientv3.Cmp{
-		clientv3.Compare(clientv3.CreateRevision(h.key), "=", h.created),
-		clientv3.Compare(clientv3.LeaseValue(h.key), "=", h.lease),
-	}
+	created, lease := clientv3.CreateRevision(h.key), clientv3.LeaseValue(h.key)
+	c, l := created.GetCompare(), lease.GetCompare()
+	c.Result, c.TargetUnion = pb.Compare_EQUAL, &pb.Compare_CreateRevision{CreateRevision: h.created}
+	l.Result, l.TargetUnion = pb.Compare_EQUAL, &pb.Compare_Lease{Lease: int64(h.lease)}
+	return []clientv3.Cmp{created, lease}
 }
 
 func (h *holding) renew(ctx context.Context) (time.Duration, error) {

@@ -2,8 +2,6 @@ package lease
 
 import (
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +16,7 @@ import (
 // packets, and a stopped server does not.
 type proxy struct {
 	listener net.Listener
+	network  string // of the server
 	server   string
 	severed  chan struct{}
 	running  sync.WaitGroup
@@ -28,32 +27,30 @@ type proxy struct {
 
 func newProxy(t *testing.T, endpoint string) *proxy {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "drover-proxy-") // t.TempDir is too long for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("unix", filepath.Join(dir, "s"))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &proxy{
 		listener: l,
-		server:   strings.TrimPrefix(endpoint, "unix://"),
+		network:  "tcp",
 		severed:  make(chan struct{}),
 		conns:    []net.Conn{},
 	}
+	scheme, server, _ := strings.Cut(endpoint, "://")
+	p.server = server
+	if scheme == "unix" {
+		p.network = "unix"
+	}
 	p.running.Go(p.accept)
-	t.Cleanup(func() {
-		p.close()
-		_ = os.RemoveAll(dir)
-	})
+	t.Cleanup(p.close)
 	return p
 }
 
 func (p *proxy) client(t *testing.T) *clientv3.Client {
 	t.Helper()
 	c, err := clientv3.New(clientv3.Config{
-		Endpoints: []string{"unix://" + p.listener.Addr().String()},
+		Endpoints: []string{"http://" + p.listener.Addr().String()},
 		Logger:    zap.NewNop(),
 	})
 	if err != nil {
@@ -82,7 +79,7 @@ func (p *proxy) accept() {
 		if err != nil {
 			return
 		}
-		far, err := net.DialTimeout("unix", p.server, 5*time.Second)
+		far, err := net.DialTimeout(p.network, p.server, 5*time.Second)
 		if err != nil {
 			_ = near.Close()
 			continue

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/drover-run/drover/lease/trouble"
 )
 
 // holder is what a session asks etcd, again and again. An error that wraps
@@ -41,11 +43,21 @@ func renewTimeout(ttl time.Duration) time.Duration { return ttl / 3 }
 // late and renewals at once: reads must not keep us from renewing.
 func checkTimeout(ttl time.Duration) time.Duration { return ttl / 6 }
 
+// troubles are what may go wrong with a session that lives.
+type troubles struct{ renewing, looking *trouble.Trouble }
+
+func newTroubles(log *zap.Logger) troubles {
+	return troubles{
+		renewing: trouble.New(log, "the session is not renewed, it is tried until its deadline", "the session is renewed again"),
+		looking:  trouble.New(log, "the session's key can't be looked at", "the session's key can be looked at again"),
+	}
+}
+
 // keep renews until ctx ends, and ends the tenure when it has run out. They
 // are two goroutines as a deadline must not depend on a request's return.
 func keep(ctx context.Context, t *tenure, h holder, asked instant, log *zap.Logger) {
 	var renewals sync.WaitGroup
-	renewals.Go(func() { renewEvery(ctx, t, h, asked, log) })
+	renewals.Go(func() { renewEvery(ctx, t, h, asked, newTroubles(log)) })
 	watchDeadline(ctx, t)
 	renewals.Wait()
 }
@@ -70,7 +82,7 @@ func watchDeadline(ctx context.Context, t *tenure) {
 
 // renewEvery renews at intervals counted from when the last renewal was sent,
 // at first from asked.
-func renewEvery(ctx context.Context, t *tenure, h holder, asked instant, log *zap.Logger) {
+func renewEvery(ctx context.Context, t *tenure, h holder, asked instant, says troubles) {
 	timer := time.NewTimer(asked.mono.Add(interval(t.granted())).Sub(t.now().mono))
 	defer timer.Stop()
 	for {
@@ -83,7 +95,7 @@ func renewEvery(ctx context.Context, t *tenure, h holder, asked instant, log *za
 			return
 		}
 		asked := t.now()
-		if err := beat(ctx, t, h, asked, log); err != nil {
+		if err := beat(ctx, t, h, asked, says); err != nil {
 			timer.Reset(retryDelay(t.granted()))
 			continue
 		}
@@ -94,7 +106,7 @@ func renewEvery(ctx context.Context, t *tenure, h holder, asked instant, log *za
 // beat is one renewal, and one look at the key if it was answered. Only an
 // unanswered renewal is an error: nothing runs out because of a look that was
 // not answered, and all that matters is guarded by the same conditions.
-func beat(ctx context.Context, t *tenure, h holder, asked instant, log *zap.Logger) error {
+func beat(ctx context.Context, t *tenure, h holder, asked instant, says troubles) error {
 	ttl := t.granted()
 	err := within(ctx, renewTimeout(ttl), func(ctx context.Context) (err error) {
 		ttl, err = h.renew(ctx)
@@ -107,18 +119,19 @@ func beat(ctx context.Context, t *tenure, h holder, asked instant, log *zap.Logg
 	case err != nil:
 		t.failed(err)
 		if ctx.Err() == nil {
-			log.Warn("session not renewed", zap.Error(err), zap.Duration("left", t.now().left(t.deadline())))
+			says.renewing.NoteSince(t.last().Asked, err, zap.Duration("left", t.now().left(t.deadline())))
 		}
 		return err
 	}
 	t.extend(asked, ttl)
+	says.renewing.Note(nil)
 
 	err = within(ctx, checkTimeout(ttl), h.check)
 	switch {
 	case errors.Is(err, ErrLost):
 		t.end(err)
-	case err != nil && ctx.Err() == nil:
-		log.Warn("session key not read", zap.Error(err))
+	case ctx.Err() == nil:
+		says.looking.Note(err)
 	}
 	return nil
 }

@@ -185,6 +185,15 @@ func (s *Session) BootDeadline() time.Duration { return s.deadline().boot }
 // deadline on either clock. It sends nothing. Once false, it stays false.
 func (s *Session) Alive() bool { return s.over() == nil }
 
+// Renewal tells how the renewals go.
+type Renewal struct {
+	Asked time.Time // when the last one was sent that was answered
+	Err   error     // why the latest one was not; nil if it was
+}
+
+// Renewal tells how the renewals of the session go, or went.
+func (s *Session) Renewal() Renewal { return s.last() }
+
 // Renewed is a doorbell: it rings after each renewal, once for those that
 // nobody has heard yet. It is for one listener.
 func (s *Session) Renewed() <-chan struct{} { return s.renewed }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"maps"
 	"testing"
 	"time"
 
@@ -198,30 +197,6 @@ func scenes() map[string]scene {
 	}
 }
 
-// TestEveryTransitionSurvivesEveryFault: whatever happens to the request or to
-// its answer, the method says what happened, and it happened once.
-func TestEveryTransitionSurvivesEveryFault(t *testing.T) {
-	wire := newWire(t)
-	all := scenes()
-	maps.Copy(all, wholeLifeScenes())
-	for name, prepare := range all {
-		for fault, acts := range faults() {
-			t.Run(name+"/"+fault, func(t *testing.T) {
-				r := wire.registry(t)
-				plain := newRegistry(t)
-				plain.keys, plain.table = r.keys, r.table
-				call, check := prepare(t, plain, r)
-				wire.nextWrites(acts...)
-				noErr(t, call())
-				if n := wire.left(); n != 0 {
-					t.Fatalf("%d faults were not played", n)
-				}
-				check(t)
-			})
-		}
-	}
-}
-
 // Others may have gone on by the time that an answer is lost and the request
 // sent again: it is recognised all the same.
 func TestALostAnswerIsRecognisedAfterOthersWentOn(t *testing.T) {
@@ -353,6 +328,31 @@ func TestAClaimThatLandsAfterItWasGivenUpIsAStray(t *testing.T) {
 	wants(t, r, "p", StatusPending, 0, 0, 0, 0)
 	noErr(t, held()) // and once more
 	wants(t, r, "p", StatusPending, 0, 0, 0, 0)
+}
+
+// So is a takeover: the process is adopted and given back, as by a node that
+// took it and did not come to enter it.
+func TestATakeoverThatLandsAfterItWasGivenUpIsAStray(t *testing.T) {
+	wire := newWire(t)
+	r := wire.registry(t)
+	start(t, r, "p")
+	a, b := join(t, r, "a"), join(t, r, "b")
+	claim(t, r, a, "p")
+	leave(t, a)
+	o := orphanOf(t, r, "p")
+	land := givenUp(t, wire, func(ctx context.Context) error { _, err := r.Adopt(ctx, b, o, true); return err })
+	noErr(t, land())
+	wants(t, r, "p", StatusRunning, 2, 0, 1, 0)
+	if n, err := r.Strays(t.Context(), b); n != 1 || err != nil {
+		t.Fatalf("%d strays, %v", n, err)
+	}
+	wants(t, r, "p", StatusPending, 1, 0, 1, 0)
+	noErr(t, land()) // and once more
+	c := claim(t, r, b, "p")
+	noErr(t, r.Complete(t.Context(), c, nil))
+	if p := wants(t, r, "p", StatusCompleted, 2, 0, 1, 0); len(p.History) != 2 {
+		t.Errorf("history %+v", p.History)
+	}
 }
 
 // What lands late must not undo what happened meanwhile.

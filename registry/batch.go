@@ -119,10 +119,11 @@ type condition struct {
 }
 
 // conditionOf is nothing for what is not worth to be recognised: conditions on
-// values and on ranges.
+// values and on ranges. Nor that there is room: were it asked for all, a batch
+// with a start in it would be torn apart, again and again, while there is none.
 func conditionOf(c clientv3.Cmp) condition {
 	p := c.GetCompare()
-	if p.Target == etcdserverpb.Compare_VALUE || len(p.RangeEnd) > 0 {
+	if p.Target == etcdserverpb.Compare_VALUE || len(p.RangeEnd) > 0 || p.Result != etcdserverpb.Compare_EQUAL {
 		return condition{}
 	}
 	// Only the one of its target is set.

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -37,6 +38,8 @@ type batching struct {
 	// patience is how long a member waits before it asks for a request of its
 	// own beside those in flight.
 	patience time.Duration
+
+	failing atomic.Pointer[error] // why the latest request was not answered; nil if it was
 
 	mu       sync.Mutex
 	waiting  []*member // in the order of arrival
@@ -122,7 +125,18 @@ func (b *batching) run() {
 		if len(next.members) == 0 {
 			return
 		}
-		next.deliver(b.send(next.request()))
+		resp, err := b.send(next.request())
+		b.note(err)
+		next.deliver(resp, err)
+	}
+}
+
+// note keeps why a request was not answered.
+func (b *batching) note(err error) {
+	if err == nil || definite(err) {
+		b.failing.Store(nil)
+	} else {
+		b.failing.Store(&err)
 	}
 }
 

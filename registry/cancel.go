@@ -121,14 +121,17 @@ func (r *Registry) orphanWith(ctx context.Context, id string) (o Orphan, found b
 // abandonOrphan reads the row again, now that it is known whose claim it is: the
 // one that was read before may be of an earlier attempt.
 func (r *Registry) abandonOrphan(ctx context.Context, o Orphan, q Request, nonce string) (done, ended bool, err error) {
-	there, v, err := r.readOrphan(ctx, o)
-	if errors.Is(err, ErrNotClaimable) {
-		return false, false, nil // it moved
-	}
-	if err != nil {
+	one := []Orphan{o}
+	if err := r.ReadOrphans(ctx, one); err != nil {
 		return false, false, err
 	}
-	tr, err := r.table.abandonOrphan(o, there, v[r.keys.request(o.ID)], q, nonce)
+	switch is := one[0].basis; {
+	case errors.Is(is.err, ErrNotClaimable):
+		return false, false, nil // it moved
+	case is.err != nil:
+		return false, false, is.err
+	}
+	tr, err := r.table.abandonOrphan(o, one[0].basis.row, one[0].basis.request, q, nonce)
 	if err != nil {
 		return false, false, err
 	}

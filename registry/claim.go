@@ -22,6 +22,7 @@ type Entry struct {
 	revision int64 // of the pending key
 	matured  bool  // it was put there when its time had come
 	returned bool  // it was put back there by whoever could not read its row
+	common   bool  // it was put back there by whoever had no room for it
 	gate     int64 // ModRevision of queue/<Queue>, 0 if there is none
 }
 
@@ -140,7 +141,7 @@ func (t table) claim(h holder, e Entry, value claimValue) (transition, error) {
 	pending, key := t.k.pending(e), t.k.claim(h.sid, e.ID)
 	reads := []clientv3.Op{get(key), get(t.k.process(e.ID)), get(t.k.input(e.ID)), get(pending)}
 	return transition{
-		name: "claim " + e.ID, id: e.ID,
+		name: "claim " + e.ID, id: e.ID, idle: true,
 		when: append([]clientv3.Cmp{
 			asRead(pending, e.revision), asRead(t.k.queue(e.Queue), e.gate), absent(key),
 		}, h.alive...),
@@ -203,17 +204,22 @@ func (t table) claimed(s *Session, e Entry, value claimValue, v view) (*Claim, e
 	if byHand || t.k.pending(there.entry()) != t.k.pending(e) || e.matured != (there.What != "") {
 		return nil, &CorruptError{Key: t.k.pending(e), Why: errAstray}
 	}
+	return t.holding(s, there, value, v)
+}
+
+// holding makes the Claim of a row that is known to be as it must be.
+func (t table) holding(s *Session, there row, value claimValue, v view) (*Claim, error) {
 	input := there.spec.Input
 	if there.spec.InputBytes > 0 {
-		stored := v[t.k.input(e.ID)]
+		stored := v[t.k.input(there.ID)]
 		if stored == nil || len(stored.Value) != there.spec.InputBytes {
-			return nil, &CorruptError{Key: t.k.input(e.ID), Why: errors.New("it is not the input that the row speaks of")}
+			return nil, &CorruptError{Key: t.k.input(there.ID), Why: errors.New("it is not the input that the row speaks of")}
 		}
 		input = stored.Value
 	}
 	return &Claim{
-		ID: e.ID, Kind: there.spec.Kind, Queue: there.spec.Queue, Attempt: there.Attempt + 1,
-		Fence: v.modRevision(t.k.claim(s.ID(), e.ID)), ClaimedAt: value.ClaimedAt, Input: input,
+		ID: there.ID, Kind: there.spec.Kind, Queue: there.spec.Queue, Attempt: there.Attempt + 1,
+		Fence: v.modRevision(t.k.claim(s.ID(), there.ID)), ClaimedAt: value.ClaimedAt, Input: input,
 		Session: s, row: there, nonce: value.Nonce,
 	}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -16,6 +17,9 @@ type answer struct {
 	applied bool
 	view    view
 	resp    *clientv3.TxnResponse // as it came
+	// repeated: there was a copy before that was not answered. If this one was
+	// refused for what may change back, that one may still land.
+	repeated bool
 }
 
 // commit is the one place that sends transitions. It returns once the answer
@@ -37,6 +41,7 @@ func (r *Registry) commit(ctx context.Context, tr transition) (answer, error) {
 		a, err := r.send(ctx, tr, alone)
 		switch {
 		case err == nil:
+			a.repeated = unanswered != nil
 			return a, nil
 		case errors.Is(err, errApart):
 			continue // this copy was not done, and there was none before it
@@ -45,6 +50,9 @@ func (r *Registry) commit(ctx context.Context, tr transition) (answer, error) {
 			return answer{}, unresolved(explain(err), unanswered)
 		case definite(err):
 			return answer{}, explain(err)
+		case tr.idle && errors.Is(err, rpctypes.ErrNoSpace):
+			// Some member may have applied it all the same.
+			return answer{}, fmt.Errorf("%w: %w", ErrUnresolved, explain(err))
 		}
 		if unanswered == nil || ctx.Err() == nil {
 			unanswered = err // what etcd said tells more than that time is up

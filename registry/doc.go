@@ -36,6 +36,10 @@
 //
 // # How it is sent
 //
+// Sessions say what they claim, and that they drain: [Registry.Survey] and
+// [Registry.Follow] tell it, for nodes that share work out among themselves.
+// Nothing here depends on how they do.
+//
 // Transitions that are made at the same time travel in one request, each a
 // transaction of its own in it. [Registry.Wait], [Registry.List] and
 // [Registry.Changes] are the ways to see what became of processes: by one

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -50,14 +51,32 @@ func (j *judgement) find(key, what, advice string) {
 
 // mend finds something that ops put right.
 func (j *judgement) mend(key, what string, ops ...clientv3.Op) {
+	read, done := outcomeOf(ops)
 	j.all = append(j.all, diagnosis{
 		Finding: Finding{Key: key, What: what},
 		repair: &transition{
 			name: "repair " + j.p.id, id: j.p.id,
-			when: j.p.asRead(), then: ops,
-			applied: func(view) bool { return false },
+			when: j.p.asRead(), then: ops, otherwise: read,
+			applied: done,
 		},
 	})
+}
+
+// outcomeOf reads what is as it is after these operations, and recognises it.
+// That it is so is all that anybody wanted, whoever did it.
+func outcomeOf(ops []clientv3.Op) (read []clientv3.Op, done func(view) bool) {
+	for _, op := range ops {
+		read = append(read, clientv3.OpGet(string(op.KeyBytes()), clientv3.WithRange(string(op.RangeBytes())), clientv3.WithLimit(1)))
+	}
+	return read, func(v view) bool {
+		for _, op := range ops {
+			kv := v.first(string(op.KeyBytes()), string(op.RangeBytes()))
+			if op.IsPut() != (kv != nil) || kv != nil && !bytes.Equal(kv.Value, op.ValueBytes()) {
+				return false
+			}
+		}
+		return true
+	}
 }
 
 // area is the part of the layout that a key is in.

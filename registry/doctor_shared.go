@@ -111,8 +111,9 @@ func (t table) enroll(sid, name string, condition clientv3.Cmp) (transition, err
 	key := t.k.node(sid)
 	return transition{
 		name: "enroll session " + sid, alone: true,
-		when:    []clientv3.Cmp{absent(key), condition},
-		then:    []clientv3.Op{put(key, string(value))},
-		applied: func(view) bool { return false },
+		when:      []clientv3.Cmp{absent(key), condition},
+		then:      []clientv3.Op{put(key, string(value))},
+		otherwise: []clientv3.Op{get(key)},
+		applied:   func(v view) bool { return v[key] != nil && string(v[key].Value) == string(value) },
 	}, nil
 }

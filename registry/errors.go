@@ -42,6 +42,11 @@ var (
 	// ErrAuthority says that the process is another authority's to end.
 	ErrAuthority = errors.New("another authority ends this process")
 
+	// ErrFull says that etcd's database is nearly full, so nothing new is started and
+	// nothing is opened again until there is room. What is under way goes on. The text
+	// tells how full it is, and what to do.
+	ErrFull = errors.New("etcd is nearly full, nothing new is started")
+
 	// ErrCondition says that a condition of the caller's own did not hold, so nothing was
 	// written.
 	ErrCondition = errors.New("a condition of the caller does not hold")

@@ -85,6 +85,12 @@ func (x *explorer) happen(s *evaluator) []event {
 	case x.world.paused:
 		add("the queue is resumed", s.drop(key))
 	}
+	switch key := x.t.k.full(); {
+	case x.world.fills && s.kvs[key] == nil:
+		add("etcd is nearly full", s.putOnLease(key, `{}`, 0))
+	case x.world.fills:
+		add("etcd has room again", s.drop(key))
+	}
 	x.happens[s] = events
 	return events
 }
@@ -232,7 +238,7 @@ func (x *explorer) abandons(s *evaluator, v view, there row) []*call {
 func (x *explorer) claims(s *evaluator, pending *mvccpb.KeyValue) []*call {
 	e, _ := x.t.k.parsePending(string(pending.Key))
 	e.revision = pending.ModRevision
-	e.matured, e.returned = string(pending.Value) == maturedValue, string(pending.Value) == returnedValue
+	e.read(pending.Value)
 	if queue := s.kvs[x.t.k.queue(e.Queue)]; queue != nil {
 		return nil // paused
 	}

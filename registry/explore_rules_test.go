@@ -206,6 +206,9 @@ func (x *explorer) wrongStep(before, after *evaluator, c *call) string {
 	if c != nil && c.sid != "" && !x.alive(before, c.sid) {
 		return "a write of a session that had ended"
 	}
+	if c != nil && (c.kind == "start" || c.kind == "reopen") && before.kvs[x.t.k.full()] != nil {
+		return "started without room"
+	}
 	for _, id := range x.world.ids {
 		if what := x.wrongWithProcess(before, after, id, c); what != "" {
 			return what

@@ -57,6 +57,7 @@ type world struct {
 	large    bool // not to be explored again and again
 	late     bool
 	paused   bool // somebody pauses the queue, and resumes it
+	fills    bool // etcd is nearly full at times
 	meddled  bool // somebody detaches or recreates keys of sessions
 	unclaims bool // nodes put back what they cannot run
 	pruned   bool // somebody prunes what has ended

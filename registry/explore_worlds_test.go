@@ -10,6 +10,8 @@ func worlds() []world {
 	again := []session{{"a1", ""}, {"a2", "a1"}}
 	return []world{
 		{name: "a paused queue", ids: p, sessions: one, calls: 2, late: true, paused: true},
+		{name: "no room", ids: p, calls: 2, disposition: External, series: 2, fills: true},
+		{name: "no room for what runs", ids: p, sessions: one, calls: 1, late: true, fills: true},
 		{name: "a meddled session", ids: p, sessions: one, calls: 2, meddled: true, unclaims: true},
 		{name: "two meddled sessions", ids: p, sessions: two, calls: 1, meddled: true},
 		{name: "a pruner", ids: p, sessions: one, calls: 2, pruned: true},

@@ -18,10 +18,13 @@ type Events struct {
 	// Ready: the watch stands. Whatever happened before may have been missed,
 	// so look at everything once.
 	Ready func()
-	// Pending: e may be claimed.
+	// Pending: e may be claimed. Gone: it was claimed, or ended.
 	Pending func(e Entry)
-	// Timer: something is due at that time.
-	Timer func(due time.Time)
+	Gone    func(e Entry)
+	// Timer: something is due for the process at that time.
+	Timer func(id string, due time.Time)
+	// Joined: a session has begun, or its record says something else.
+	Joined func(p Peer)
 	// SessionEnded: the claims of a session are orphans now.
 	SessionEnded func(sid string)
 	// Requested: somebody asks to end the process, or the request was
@@ -40,9 +43,9 @@ func (r *Registry) Follow(ctx context.Context, node string, e Events) error {
 	defer cancel()
 	f := follower{k: r.keys, events: e}
 	feeds := []clientv3.WatchChan{
-		r.feed(ctx, r.keys.root+"pending/", clientv3.WithPrefix(), clientv3.WithFilterDelete()),
+		r.feed(ctx, r.keys.root+"pending/", clientv3.WithPrefix()),
 		r.feed(ctx, r.keys.timers(), clientv3.WithPrefix(), clientv3.WithFilterDelete()),
-		r.feed(ctx, r.keys.session(""), clientv3.WithPrefix(), clientv3.WithFilterPut()),
+		r.feed(ctx, r.keys.session(""), clientv3.WithPrefix()),
 		r.feed(ctx, r.keys.request(""), clientv3.WithPrefix()),
 		r.feed(ctx, r.keys.poke(node), clientv3.WithFilterDelete()),
 		r.feed(ctx, r.keys.queue(""), clientv3.WithPrefix()),
@@ -122,22 +125,43 @@ func (f follower) event(e *clientv3.Event) {
 	gone := e.Type == clientv3.EventTypeDelete
 	switch rest := strings.TrimPrefix(key, f.k.root); {
 	case strings.HasPrefix(rest, "pending/"):
-		if entry, ok := f.k.parsePending(key); ok && f.events.Pending != nil {
-			f.events.Pending(entry)
-		}
+		f.pending(key, e.Kv, gone)
 	case strings.HasPrefix(rest, "timer/"):
-		if due, _, _, ok := f.k.parseTimer(key); ok && f.events.Timer != nil {
-			f.events.Timer(due)
+		if due, id, _, ok := f.k.parseTimer(key); ok && f.events.Timer != nil {
+			f.events.Timer(id, due)
 		}
-	case strings.HasPrefix(rest, "session/") && gone:
-		if f.events.SessionEnded != nil {
-			f.events.SessionEnded(last(key))
-		}
+	case strings.HasPrefix(rest, "session/"):
+		f.session(last(key), e.Kv, gone)
 	case strings.HasPrefix(rest, "request/"):
 		f.request(last(key), e.Kv, gone)
 	case strings.HasPrefix(rest, "poke/"), strings.HasPrefix(rest, "queue/"):
 		if f.events.Poked != nil {
 			f.events.Poked()
+		}
+	}
+}
+
+func (f follower) pending(key string, kv *mvccpb.KeyValue, gone bool) {
+	entry, ok := f.k.parsePending(key)
+	switch {
+	case !ok:
+	case gone && f.events.Gone != nil:
+		f.events.Gone(entry)
+	case !gone && f.events.Pending != nil:
+		entry.read(kv.Value)
+		f.events.Pending(entry)
+	}
+}
+
+// session tells of one that somebody detached from its lease when it is
+// deleted, and not before: until then nobody can take over what it holds.
+func (f follower) session(sid string, kv *mvccpb.KeyValue, gone bool) {
+	switch {
+	case gone && f.events.SessionEnded != nil:
+		f.events.SessionEnded(sid)
+	case !gone && f.events.Joined != nil:
+		if p, alive := peer(kv); alive {
+			f.events.Joined(p)
 		}
 	}
 }

@@ -14,9 +14,13 @@ type heard chan string
 
 func (h heard) events() Events {
 	return Events{
-		Ready:        func() { h <- "ready" },
-		Pending:      func(e Entry) { h <- fmt.Sprintf("pending %s/%s/%d %s", e.Queue, e.Kind, e.Priority, e.ID) },
-		Timer:        func(due time.Time) { h <- "timer " + due.UTC().Format(time.RFC3339) },
+		Ready:   func() { h <- "ready" },
+		Pending: func(e Entry) { h <- fmt.Sprintf("pending %s/%s/%d %s", e.Queue, e.Kind, e.Priority, e.ID) },
+		Gone:    func(e Entry) { h <- "gone " + e.ID },
+		Timer:   func(id string, due time.Time) { h <- "timer " + id + " " + due.UTC().Format(time.RFC3339) },
+		Joined: func(p Peer) {
+			h <- fmt.Sprintf("joined %s %v %v %d %t", p.Session, p.Queues, p.Kinds, p.Max, p.Draining)
+		},
 		SessionEnded: func(sid string) { h <- "ended " + sid },
 		Requested: func(id string, q *Request) {
 			if q == nil {
@@ -60,13 +64,20 @@ func TestFollowTellsWhatConcernsANode(t *testing.T) {
 	r := newRegistry(t)
 	a, b := join(t, r, "a"), join(t, r, "b")
 	h, _ := follow(t, r, "a")
+	c2, err := r.OpenSession(t.Context(), NodeInfo{Name: "c", Queues: []string{"q"}, Kinds: []string{"k", "l"}, Max: 3}, time.Minute)
+	noErr(t, err)
+	t.Cleanup(func() { leave(t, c2) })
+	h.next(t, "joined "+c2.ID()+" [q] [k l] 3 false")
+	noErr(t, r.Drain(t.Context(), c2))
+	h.next(t, "joined "+c2.ID()+" [q] [k l] 3 true")
 	start(t, r, "p/1", Priority(0))
 	h.next(t, "pending default/k/0 p/1")
 	due := time.Date(2050, 1, 2, 3, 4, 5, 0, time.UTC)
 	start(t, r, "late", At(due))
-	h.next(t, "timer 2050-01-02T03:04:05Z")
+	h.next(t, "timer late 2050-01-02T03:04:05Z")
 	c := claim(t, r, a, "p/1")
-	_, err := r.Cancel(t.Context(), "p/1", Request{By: "me"})
+	h.next(t, "gone p/1")
+	_, err = r.Cancel(t.Context(), "p/1", Request{By: "me"})
 	noErr(t, err)
 	h.next(t, "requested p/1 by me")
 	noErr(t, r.EndCancelled(t.Context(), c, "", "", nil))

@@ -19,7 +19,9 @@ type Health struct {
 	Leader    string   `json:"leader,omitempty"` // the name of the member that leads, or its id
 	Members   []Member `json:"members"`
 	Alarms    []string `json:"alarms,omitempty"`
-	Nodes     []Node   `json:"nodes"`
+	// Full: nothing new is started as etcd is nearly full, see [ErrFull].
+	Full  bool   `json:"full,omitempty"`
+	Nodes []Node `json:"nodes"`
 	// Orphans are what nodes left behind whose sessions are over. Those that
 	// can be are taken over at once.
 	Orphans []Left       `json:"orphans,omitempty"`
@@ -56,10 +58,6 @@ type Left struct {
 	Count   int    `json:"count"`
 }
 
-// nearQuota is the part of the quota, in percent, from which on space is a
-// problem: etcd refuses writes once its file has reached the quota.
-const nearQuota = 80
-
 // Health asks for all that tells whether drover can work. What is wrong, an
 // etcd that does not answer included, is in Problems and no error: that is only
 // that ctx has ended.
@@ -67,11 +65,15 @@ func (r *Registry) Health(ctx context.Context) (Health, error) {
 	var h Health
 	var asking sync.WaitGroup
 	asking.Go(func() { h.Members = r.members(ctx) })
-	_, err := r.read(ctx, get(r.keys.root))
+	resp, err := r.read(ctx, get(r.keys.full()))
 	asking.Wait()
 	if h.Reachable = err == nil; !h.Reachable {
 		h.problem("the registry can't be read: %v", err)
 	} else {
+		if kv := newView(resp.Responses)[r.keys.full()]; kv != nil {
+			h.Full = true
+			h.problem("%v", readFull(kv).refusal())
+		}
 		r.names(ctx, &h)
 		r.alarms(ctx, &h)
 		r.herd(ctx, &h)
@@ -206,10 +208,10 @@ func (h *Health) judgeMembers() {
 			h.problem("the etcd at %s does not answer: %s", m.Endpoint, m.Error)
 		case m.leader == 0:
 			h.problem("the etcd at %s has no leader", m.Endpoint)
-		case m.Quota > 0 && m.InUse*100 >= m.Quota*nearQuota:
-			h.problem("the data of the etcd at %s fills %d %% of its quota: prune, or raise the quota", m.Endpoint, m.InUse*100/m.Quota)
-		case m.Quota > 0 && m.Size*100 >= m.Quota*nearQuota:
-			h.problem("the file of the etcd at %s fills %d %% of its quota, most of it unused: defragment it", m.Endpoint, m.Size*100/m.Quota)
+		case m.fills() >= fullPercent:
+			h.problem("the data of the etcd at %s fills %d %% of its quota: prune, or raise the quota", m.Endpoint, m.fills())
+		case m.Quota > 0 && m.Size*100 >= m.Quota*fullPercent: // which etcd counts, also what is free of it
+			h.problem("the file of the etcd at %s fills %d %% of its quota, its data %d %%: defragment it", m.Endpoint, m.Size*100/m.Quota, m.fills())
 		}
 		if h.Leader == "" && m.leader != 0 {
 			h.Leader = strconv.FormatUint(m.leader, 16)

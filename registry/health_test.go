@@ -113,7 +113,8 @@ func TestHealthJudgesSpace(t *testing.T) {
 	}{
 		{Member{Endpoint: "e", leader: 1, Size: 79, InUse: 79, Quota: 100}, ""},
 		{Member{Endpoint: "e", leader: 1, Size: 81, InUse: 80, Quota: 100}, "the data of the etcd at e fills 80 % of its quota: prune, or raise the quota"},
-		{Member{Endpoint: "e", leader: 1, Size: 90, InUse: 10, Quota: 100}, "the file of the etcd at e fills 90 % of its quota, most of it unused: defragment it"},
+		{Member{Endpoint: "e", leader: 1, Size: 90, InUse: 10, Quota: 100}, "the file of the etcd at e fills 90 % of its quota, its data 10 %: defragment it"},
+		{Member{Endpoint: "e", leader: 1, Size: 80, InUse: 79, Quota: 100}, "the file of the etcd at e fills 80 % of its quota, its data 79 %: defragment it"},
 		{Member{Endpoint: "e", leader: 1, Size: 90, InUse: 90}, ""}, // of nothing known
 		{Member{Endpoint: "e"}, "the etcd at e has no leader"},
 		{Member{Endpoint: "e", Error: "refused"}, "the etcd at e does not answer: refused"},

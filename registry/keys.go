@@ -44,6 +44,7 @@ func (k keys) session(sid string) string   { return k.root + "session/" + sid }
 func (k keys) node(sid string) string      { return k.root + "node/" + sid }
 func (k keys) queue(name string) string    { return k.root + "queue/" + name }
 func (k keys) poke(node string) string     { return k.root + "poke/" + node }
+func (k keys) full() string                { return k.root + "full" }
 
 // lane is the prefix of what may be claimed now for one queue, kind and
 // priority. The kind is part of the key, so what a node can't run costs it

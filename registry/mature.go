@@ -25,12 +25,16 @@ const maturing = 64
 // over: errors of that kind are a [*CorruptError] each, joined, and the others
 // are matured all the same.
 func (r *Registry) Mature(ctx context.Context, limit int) (matured int, next time.Time, err error) {
-	return r.MatureWithin(ctx, limit, defaultHorizon)
+	return r.MatureWithin(ctx, limit, defaultHorizon, func(string) time.Duration { return 0 })
 }
 
-// MatureWithin is Mature for those who come back later than in 2 s: next is
-// looked for within the horizon.
-func (r *Registry) MatureWithin(ctx context.Context, limit int, horizon time.Duration) (matured int, next time.Time, err error) {
+// MatureWithin is Mature for one of several who do it, and come back later than
+// in 2 s. left says for how long after its time the timer of a process is left
+// to another; next is the earliest due time, within the horizon, of those that
+// are left to nobody.
+func (r *Registry) MatureWithin(
+	ctx context.Context, limit int, horizon time.Duration, left func(id string) time.Duration,
+) (matured int, next time.Time, err error) {
 	now := r.options.Now()
 	from, end := r.keys.timers(), r.keys.timers()+ordinal(now.Add(horizon).UnixNano())
 	var failed []error
@@ -40,7 +44,10 @@ func (r *Registry) MatureWithin(ctx context.Context, limit int, horizon time.Dur
 			return matured, next, errors.Join(append(failed, fmt.Errorf("list timers: %w", err))...)
 		}
 		found := resp.Responses[0].GetResponseRange()
-		n, ahead, errs := r.matureAll(ctx, found.Kvs, now)
+		n, ahead, errs := r.matureAll(ctx, found.Kvs, now, left)
+		if found.More && n > 0 && ahead.IsZero() {
+			ahead = now // there is more, with some of others' in between
+		}
 		matured, next, failed = matured+n, ahead, append(failed, errs...)
 		// Timers that can't be read stay where they are, at the front. Others
 		// must not wait behind them.
@@ -51,21 +58,27 @@ func (r *Registry) MatureWithin(ctx context.Context, limit int, horizon time.Dur
 	}
 }
 
-// matureAll matures those of the timers that are due. next is the first one
-// that is not.
-func (r *Registry) matureAll(ctx context.Context, timers []*mvccpb.KeyValue, now time.Time) (matured int, next time.Time, failed []error) {
+// matureAll matures those of the timers that are due and left to nobody. next
+// is the first one that is not due.
+func (r *Registry) matureAll(
+	ctx context.Context, timers []*mvccpb.KeyValue, now time.Time, left func(id string) time.Duration,
+) (matured int, next time.Time, failed []error) {
 	done, errs := make([]bool, len(timers)), make([]error, len(timers))
 	var sending errgroup.Group
 	sending.SetLimit(maturing)
 	for i, kv := range timers {
-		due, _, _, ok := r.keys.parseTimer(string(kv.Key))
+		due, id, _, ok := r.keys.parseTimer(string(kv.Key))
 		if !ok {
 			errs[i] = &CorruptError{Key: string(kv.Key), Why: errForeign}
 			continue
 		}
-		if due.After(now) {
+		wait := left(id)
+		if due.After(now) && wait == 0 {
 			next = due
 			break
+		}
+		if due.Add(wait).After(now) {
+			continue
 		}
 		sending.Go(func() error {
 			done[i], errs[i] = r.matureOne(ctx, kv)
@@ -108,6 +121,7 @@ func (t table) mature(timer *mvccpb.KeyValue, e Entry) transition {
 	return transition{
 		name:      "mature " + e.ID,
 		id:        e.ID,
+		idle:      true,
 		when:      []clientv3.Cmp{asRead(key, timer.ModRevision)},
 		then:      []clientv3.Op{remove(key), put(pending, e.value())},
 		otherwise: nil,

@@ -126,46 +126,58 @@ func (r *Registry) EndDeadSessions(ctx context.Context) (ended int, dying bool, 
 	if err != nil {
 		return 0, false, err
 	}
+	done, err := r.endDead(ctx, all)
+	return done.ended, done.dying, err
+}
+
+// burials are what was done about nodes that are dead.
+type burials struct {
+	ended   int
+	changed bool // the roster is not any more as it was read
+	dying   bool
+}
+
+func (r *Registry) endDead(ctx context.Context, all []Node) (done burials, err error) {
 	var failed []error
 	for _, n := range all {
 		if n.created != 0 && !n.Alive {
 			// Nobody can adopt what it holds while its key stands.
 			_, err := r.commit(ctx, r.table.endDetached(n))
-			failed = append(failed, err)
+			failed, done.changed = append(failed, err), true
 			continue
 		}
-		over, waits, err := r.endIfDead(ctx, n)
-		failed = append(failed, err)
-		dying = dying || waits
-		if over {
-			ended++
-		}
+		failed = append(failed, r.endIfDead(ctx, n, &done))
 	}
-	return ended, dying, errors.Join(failed...)
+	return done, errors.Join(failed...)
 }
 
 // endIfDead asks the kernel.
-func (r *Registry) endIfDead(ctx context.Context, n Node) (over, dying bool, err error) {
+func (r *Registry) endIfDead(ctx context.Context, n Node, done *burials) error {
 	if n.value.Evidence != "" {
-		return false, false, nil // it is known
+		return nil // it is known
 	}
 	evidence, gone := n.Process.Gone()
 	if !gone {
-		return false, false, nil
+		return nil
 	}
 	// Until the witness is gone, what the node had started may run.
 	if n.Witness.PID != 0 {
 		if _, gone = n.Witness.Gone(); !gone {
-			return false, true, nil
+			done.dying = true
+			return nil
 		}
 	}
+	done.changed = true
 	if n.Alive {
 		err := r.EndSession(ctx, n, evidence)
-		return err == nil, false, err
+		if err == nil {
+			done.ended++
+		}
+		return err
 	}
 	tr, err := r.table.testify(n, evidence, r.now())
 	if err == nil {
 		_, err = r.commit(ctx, tr)
 	}
-	return false, false, err
+	return err
 }

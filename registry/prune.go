@@ -16,8 +16,6 @@ import (
 )
 
 const (
-	defaultKeepCompleted = 24 * time.Hour
-	defaultKeepOthers    = 7 * 24 * time.Hour
 	// pruneChunk is how many hints are read in one request, and pruning how
 	// many rows are deleted at a time.
 	pruneChunk = 200
@@ -72,36 +70,6 @@ func (r *Registry) Prune(ctx context.Context, o PruneOptions) (pruned int, err e
 		}
 	}
 	return int(p.pruned.Load()), errors.Join(p.corrupt...)
-}
-
-// Retention is how long processes that have ended are kept: 24 hours if
-// Completed is zero, 7 days if Others is. A negative one is for ever.
-type Retention struct {
-	Completed time.Duration
-	Others    time.Duration // that failed, or were cancelled or abandoned
-}
-
-// Retain prunes what has been kept for long enough. Several nodes may do so at
-// the same time. Errors are those of [Registry.Prune].
-func (r *Registry) Retain(ctx context.Context, keep Retention) (pruned int, err error) {
-	now := r.now()
-	var errs []error
-	prune := func(keep time.Duration, outcomes ...Outcome) {
-		if keep < 0 {
-			return
-		}
-		n, err := r.Prune(ctx, PruneOptions{Before: now.Add(-keep), Outcomes: outcomes})
-		pruned, errs = pruned+n, append(errs, err)
-	}
-	if keep.Completed == 0 {
-		keep.Completed = defaultKeepCompleted
-	}
-	if keep.Others == 0 {
-		keep.Others = defaultKeepOthers
-	}
-	prune(keep.Completed, Completed)
-	prune(keep.Others, Failed, Cancelled, Abandoned)
-	return pruned, errors.Join(errs...)
 }
 
 // pruner is one Prune under way. It walks the index, which done/ is: it is in

@@ -142,7 +142,7 @@ func TestRetainKeepsWhatIsYoungEnough(t *testing.T) {
 			noErr(t, r.Complete(t.Context(), claim(t, r, join(t, r, "n"), "completed"), nil))
 			cancelled(t, r, "cancelled")
 			c.advance(test.age)
-			_, err := r.Retain(t.Context(), test.keep)
+			_, _, err := r.Retain(t.Context(), test.keep, Space{})
 			noErr(t, err)
 			if left := strings.Join(keysUnder(t, r, "process/"), " "); left != test.want {
 				t.Errorf("left is %q, want %q", left, test.want)

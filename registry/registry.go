@@ -21,6 +21,7 @@ type Registry struct {
 	seq     sequence
 	waiting *waitingRoom
 	batches *batching
+	room    room
 
 	closed chan struct{}
 	close  sync.Once
@@ -46,6 +47,9 @@ func Open(ctx context.Context, client *clientv3.Client, o Options) (*Registry, e
 	}
 	return r, nil
 }
+
+// Client is the one that the Registry was opened on.
+func (r *Registry) Client() *clientv3.Client { return r.client }
 
 // Close ends what waits: Wait, and transitions that are sent again as etcd has
 // not answered, with [ErrClosed]. It returns when the Registry's goroutines

@@ -12,7 +12,8 @@ import (
 // Reopen begins a new series of a process that has ended: it may be claimed
 // again at once, with its attempts numbered on, its history kept, and all
 // other counters at zero. A deadline counts anew. [ErrNotFound] and
-// [ErrNotEnded] are wrapped when there is nothing to open again.
+// [ErrNotEnded] are wrapped when there is nothing to open again. While etcd is
+// nearly full it waits, as [Registry.Start] does.
 func (r *Registry) Reopen(ctx context.Context, id string) (Started, error) {
 	if err := CheckID(id); err != nil {
 		return Started{}, err
@@ -54,7 +55,7 @@ func (r *Registry) tryReopen(ctx context.Context, id, nonce string) (s Started, 
 	if err != nil {
 		return Started{}, false, err
 	}
-	a, err := r.commit(ctx, tr)
+	a, err := r.commitRoomy(ctx, tr, func(v view) bool { return v.modRevision(key) != kv.ModRevision })
 	return Started{ID: id, Series: next.Series}, a.applied, err
 }
 
@@ -77,9 +78,9 @@ func (t table) reopen(process *mvccpb.KeyValue, there row, seq int64, now time.T
 	then = append(then, remove(t.k.request(next.ID)), remove(t.k.output(next.ID)))
 	return transition{
 		name: "open " + next.ID + " again", id: next.ID,
-		when:      []clientv3.Cmp{asRead(string(process.Key), process.ModRevision)},
+		when:      []clientv3.Cmp{asRead(string(process.Key), process.ModRevision), t.room()},
 		then:      append(then, t.leftovers(next)...),
-		otherwise: []clientv3.Op{get(string(process.Key))},
+		otherwise: []clientv3.Op{get(string(process.Key)), get(t.k.full())},
 		// Whatever was written since, the series tells who opened it.
 		applied: func(v view) bool {
 			there, ok := v.row(t.k, next.ID)

@@ -16,7 +16,10 @@ type Session struct {
 	*lease.Session
 	node string
 
-	mu sync.Mutex
+	mu     sync.Mutex
+	record Node // as it stands in node/<sid>
+	// said is what stands in session/<sid>. It is set once.
+	said sessionValue
 	// nonces are of claims that are held or whose answer is awaited. A claim
 	// under this session with another nonce is a stray.
 	nonces map[string]bool
@@ -75,6 +78,7 @@ type NodeInfo struct {
 	Name    string   // see CheckName
 	Address string   // of its actor
 	Queues  []string // that it serves
+	Kinds   []string // that it knows
 	Max     int      // processes at a time
 	Version string
 	// Process is the operating system's process that is the node, and Witness
@@ -89,6 +93,7 @@ type sessionValue struct {
 	Node     string    `json:"node"`
 	Address  string    `json:"address,omitempty"`
 	Queues   []string  `json:"queues"`
+	Kinds    []string  `json:"kinds,omitempty"`
 	Max      int       `json:"max"`
 	Draining bool      `json:"draining,omitempty"`
 	Version  string    `json:"version,omitempty"`
@@ -124,16 +129,22 @@ func (r *Registry) OpenSession(ctx context.Context, info NodeInfo, ttl time.Dura
 	if err != nil {
 		return nil, fmt.Errorf("open a session for node %s: %w", info.Name, err)
 	}
-	return &Session{Session: ls, node: info.Name, nonces: map[string]bool{}, unrecorded: map[string]bool{}}, nil
+	return &Session{
+		Session: ls, node: info.Name, nonces: map[string]bool{}, unrecorded: map[string]bool{},
+		said:   info.says(since),
+		record: Node{Session: ls.ID(), created: ls.CreateRevision(), revision: ls.CreateRevision(), value: info.record(ls.ID())},
+	}, nil
+}
+
+// record is what stands in node/<sid>.
+func (n NodeInfo) record(sid string) nodeValue {
+	return nodeValue{Name: n.Name, Session: sid, Process: n.Process, Witness: n.Witness}
 }
 
 func (r *Registry) records(sid string, info NodeInfo, since time.Time) (session, node lease.Record) {
 	// Neither value can fail to encode: strings, numbers and a time.
-	sv, _ := encode(sessionValue{
-		Node: info.Name, Address: info.Address, Queues: info.Queues, Max: info.Max,
-		Version: info.Version, Since: since,
-	})
-	nv, _ := encode(nodeValue{Name: info.Name, Session: sid, Process: info.Process, Witness: info.Witness})
+	sv, _ := encode(info.says(since))
+	nv, _ := encode(info.record(sid))
 	return lease.Record{Key: r.keys.session(sid), Value: sv}, lease.Record{Key: r.keys.node(sid), Value: nv}
 }
 
@@ -217,8 +228,10 @@ func (t table) endDetached(n Node) transition {
 			clientv3.Compare(clientv3.CreateRevision(key), "=", n.created),
 			clientv3.Compare(clientv3.LeaseValue(key), "=", 0),
 		},
-		then:    []clientv3.Op{remove(key)},
-		applied: func(view) bool { return false },
+		then:      []clientv3.Op{remove(key)},
+		otherwise: []clientv3.Op{get(key)},
+		// That it is gone is all that anybody wanted, whoever did it.
+		applied: func(v view) bool { return v[key] == nil },
 	}
 }
 

@@ -26,6 +26,10 @@ type Started struct {
 // or is a [*TooLargeError], and nothing is sent. If ctx ends before etcd
 // answered, the error wraps [ErrUnresolved]: start again with the same id to
 // find out. Give the id yourself if you mean to do so.
+//
+// While etcd is nearly full, Start waits for room; when ctx ends first the
+// error wraps [ErrFull], and nothing was started unless it wraps
+// [ErrUnresolved] too.
 func (r *Registry) Start(ctx context.Context, s Spec) (Started, error) {
 	return r.StartIf(ctx, s, nil)
 }
@@ -51,7 +55,7 @@ func (r *Registry) StartIf(ctx context.Context, s Spec, conditions []clientv3.Cm
 	}
 	tr.when, tr.then = append(tr.when, conditions...), append(tr.then, ops...)
 	tr.alone = len(conditions) > 0 || len(ops) > 0
-	a, err := r.commit(ctx, tr)
+	a, err := r.commitRoomy(ctx, tr, func(v view) bool { return v[r.keys.process(e.id)] != nil })
 	if err != nil {
 		return Started{}, fmt.Errorf("start %s: %w", e.id, err)
 	}
@@ -100,8 +104,8 @@ func (t table) start(e encodedSpec, seq int64, now time.Time) (transition, error
 		then = append(then, put(t.k.input(e.id), string(e.input)))
 	}
 	return transition{
-		name: "start " + e.id, id: e.id, when: []clientv3.Cmp{absent(key)}, then: then,
-		otherwise: []clientv3.Op{get(key)},
+		name: "start " + e.id, id: e.id, when: []clientv3.Cmp{absent(key), t.room()}, then: then,
+		otherwise: []clientv3.Op{get(key), get(t.k.full())},
 		// seq is this starter's clock and unique within it; two starters
 		// that share id, spec, nanosecond and clock reading mean the same.
 		applied: func(v view) bool {
@@ -127,6 +131,9 @@ func (t table) begin(r row) []clientv3.Op {
 const (
 	maturedValue  = `{"matured":true}`
 	returnedValue = `{"returned":true}`
+	// commonValue is a hint and no more: a node put it there that had no room
+	// for it, so that others need not leave it to that one first.
+	commonValue = `{"common":true}`
 )
 
 // value is what stands in the pending key.
@@ -136,10 +143,22 @@ func (e Entry) value() string {
 		return maturedValue
 	case e.returned:
 		return returnedValue
+	case e.common:
+		return commonValue
 	default:
 		return "{}"
 	}
 }
+
+// read takes what stands in the pending key.
+func (e *Entry) read(value []byte) {
+	e.matured, e.returned, e.common = string(value) == maturedValue, string(value) == returnedValue, string(value) == commonValue
+}
+
+// Common says whether it was put back by a node that can't run it, or had no
+// room for it: it need not be left to the one that would be the first to take
+// it.
+func (e Entry) Common() bool { return e.returned || e.common }
 
 // wait puts the place that the row says: parked, a timer if it is due for
 // something, else pending. Whoever calls it requires that no request stands.

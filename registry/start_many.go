@@ -107,7 +107,9 @@ func (r *Registry) startBatch(ctx context.Context, specs []encodedSpec, failed [
 	all.name, all.alone = fmt.Sprintf("start %d processes", len(specs)), true
 	// All of it was written or nothing, so one tells for the others.
 	all.applied = members[0].applied
-	a, err := r.commit(ctx, all)
+	a, err := r.commitRoomy(ctx, all, func(v view) bool {
+		return slices.ContainsFunc(specs, func(e encodedSpec) bool { return v[r.keys.process(e.id)] != nil })
+	})
 	if err != nil {
 		refuse(results, fmt.Errorf("%s: %w", all.name, err))
 		return

@@ -235,7 +235,7 @@ func (w *Window) take(l *lane, op clientv3.Op, found *etcdserverpb.RangeResponse
 			continue
 		}
 		e.revision, e.gate = kv.ModRevision, g.revision
-		e.matured, e.returned = string(kv.Value) == maturedValue, string(kv.Value) == returnedValue
+		e.read(kv.Value)
 		entries = append(entries, e)
 	}
 	w.mu.Lock()

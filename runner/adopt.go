@@ -3,6 +3,8 @@ package runner
 import (
 	"context"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -14,16 +16,29 @@ import (
 // orphanLimit is what a drive takes upon itself of orphans.
 const orphanLimit = 1000
 
+// orphansTogether is how many are read, and then taken over, at a time.
+const orphansTogether = 64
+
+// unableWait is how long those get to take an orphan who can run it, before one
+// who can't puts it back into the queue. It is far more than a node needs for a
+// thousand.
+const unableWait = 2 * time.Second
+
 // adoptOrphans takes over what this node has slots for and knows; the rest it
 // puts back into the queue, for whoever can run it.
-func (r *Runner) adoptOrphans(ctx context.Context, s *registry.Session, d *Drove) error {
+//
+// Each node does so with its own share, and with that of others when they had
+// time to and did not.
+func (r *Runner) adoptOrphans(ctx context.Context, s *registry.Session, survey registry.Survey, d *Drove) error {
 	requests, err := r.requestsForKept(ctx)
 	if err != nil {
 		return err
 	}
-	orphans, err := r.registry.OrphansBut(ctx, r.orphanLimit, func(o registry.Orphan) bool {
+	turns := r.newOrphanTurns(s)
+	defer turns.end(d)
+	orphans, err := r.registry.OrphansBut(ctx, survey, r.orphanLimit, func(o registry.Orphan) bool {
 		request, asked := requests[o.ID]
-		return r.isKept(o, asked, request.What)
+		return r.isKept(o, asked, request.What) || !turns.mine(o)
 	})
 	if err = r.report(err); err != nil {
 		return err
@@ -32,20 +47,137 @@ func (r *Runner) adoptOrphans(ctx context.Context, s *registry.Session, d *Drove
 		r.orphans.Store(true)
 		d.note(time.Now())
 	}
-	var g errgroup.Group
-	g.SetLimit(inFlight)
+	lost := r.lost.Load()
+	err = r.adoptAll(ctx, s, orphans, d)
+	turns.took(r.lost.Load() > lost)
+	return errors.Join(err, context.Cause(ctx))
+}
+
+// adoptAll reads and takes over some at a time, side by side: while etcd
+// writes the first, the next are read.
+func (r *Runner) adoptAll(ctx context.Context, s *registry.Session, orphans []registry.Orphan, d *Drove) error {
 	room := r.newRoom()
-	adopted := make([]bool, len(orphans))
+	run := make([]bool, len(orphans))
 	for i, o := range orphans {
-		run := r.serves(o) && room.take(o.Queue)
+		run[i] = r.serves(o) && room.take(o.Queue)
+	}
+	var claimed atomic.Int64
+	var g errgroup.Group
+	g.SetLimit(inFlight / orphansTogether)
+	for first := 0; first < len(orphans); first += orphansTogether {
+		end := min(first+orphansTogether, len(orphans))
 		g.Go(func() error {
-			adopted[i] = r.adoptOne(ctx, s, o, run)
+			some := orphans[first:end]
+			if err := r.registry.ReadOrphans(ctx, some); err != nil {
+				return err
+			}
+			var each sync.WaitGroup
+			for i, o := range some {
+				each.Go(func() {
+					if r.adoptOne(ctx, s, o, run[first+i]) {
+						claimed.Add(1)
+					}
+				})
+			}
+			each.Wait()
 			return nil
 		})
 	}
-	_ = g.Wait() // adoptOne keeps its errors
-	d.Claimed += count(adopted)
-	return context.Cause(ctx)
+	err := g.Wait()
+	d.Claimed += int(claimed.Load())
+	return err
+}
+
+// orphanTurns decides, for one look at the orphans, which are this node's to
+// see to.
+type orphanTurns struct {
+	runner *Runner
+	self   string
+	now    time.Time
+	left   map[string]time.Time // as Runner.left was, and as it is to be
+	next   map[string]time.Time
+	again  time.Time // when the first of those that are left is not any more
+	others int       // how many of others' are taken
+	most   int       // how many may be, and how many next time
+}
+
+func (r *Runner) newOrphanTurns(s *registry.Session) *orphanTurns {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return &orphanTurns{
+		runner: r, self: s.ID(), now: time.Now(), left: r.left, next: map[string]time.Time{}, most: max(r.leftMost, firstOthers),
+	}
+}
+
+// mine says whether this node is to see to the orphan now. Of what others did
+// not take in time a few are tried first: a node that has many to take over
+// may need longer.
+func (t *orphanTurns) mine(o registry.Orphan) bool {
+	able := t.runner.serves(o)
+	wait := waitFor(t.runner.herd.orphanRank(t.self, o.Queue, o.Kind, o.ID, able), false)
+	switch {
+	case wait == 0:
+		return true
+	case !able:
+		wait = max(wait, unableWait)
+	}
+	since, known := t.left[o.Mark()]
+	if !known {
+		since = t.now
+	}
+	due := since.Add(wait)
+	if !due.After(t.now) && t.others < t.most {
+		t.others++
+		return true
+	}
+	t.next[o.Mark()] = since
+	if t.again.IsZero() || due.Before(t.again) {
+		t.again = due
+	}
+	return false
+}
+
+// took notes what became of those that were tried. If one was lost, others see
+// to theirs, and have as much time again; if none was, more are tried, at once.
+func (t *orphanTurns) took(lost bool) {
+	switch {
+	case t.others == 0:
+	case lost:
+		now := time.Now()
+		for mark := range t.next {
+			t.next[mark] = now
+		}
+		t.most = 0
+		if len(t.next) > 0 {
+			t.again = now.Add(othersWait)
+		}
+	default:
+		t.most = min(t.most*moreOthers, maxOthers)
+	}
+}
+
+// end remembers what is left to others, and when to look again.
+func (t *orphanTurns) end(d *Drove) {
+	r := t.runner
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.left, r.lookNext, r.leftMost = t.next, t.again, t.most
+	if len(t.next) == 0 {
+		r.leftMost = 0
+	}
+	d.note(t.again)
+}
+
+// timeForOrphans says whether it is time to look for orphans again that were
+// left to others. If it is not yet, d says when.
+func (r *Runner) timeForOrphans(d *Drove) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lookNext.IsZero() || time.Now().Before(r.lookNext) {
+		d.note(r.lookNext)
+		return false
+	}
+	return true
 }
 
 // room is how much more this node may run, as a drive counts it.
@@ -84,8 +216,11 @@ func (r *Runner) adoptOne(ctx context.Context, s *registry.Session, o registry.O
 	ctx, cancel := outlive(ctx, claimGrace)
 	defer cancel()
 	c, err := r.registry.Adopt(ctx, s, o, run)
+	r.tried.Add(1)
 	switch {
 	case errors.Is(err, registry.ErrNotClaimable):
+		r.lost.Add(1)
+		r.orphans.Store(true) // unless it was taken, something about it changed
 		return false
 	case errors.Is(err, registry.ErrOrphaned):
 		if r.keep(o, false) {
@@ -100,11 +235,12 @@ func (r *Runner) adoptOne(ctx context.Context, s *registry.Session, o registry.O
 		}
 		return false
 	case err != nil:
-		r.log.Warn("an orphan can't be taken over", zap.String("process", o.ID), zap.Error(err))
+		r.adopting.Note(err, zap.String("process", o.ID)) // when etcd is away, hundreds say the same
 		return false
 	case c == nil:
 		return false
 	}
+	r.adopting.Note(nil)
 	r.log.Info("adopted", zap.String("process", c.ID), zap.String("kind", c.Kind),
 		zap.Int("attempt", c.Attempt), zap.Int64("fence", c.Fence))
 	r.slots.Hand(c)

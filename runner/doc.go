@@ -6,6 +6,10 @@
 // [verdict], a pure function of how it ended, which is then written to the
 // registry under the claim.
 //
+// Nodes don't fight over processes: for each there is an order of those that
+// can run it, which all of them know (see [Herd]). The first takes it at once,
+// the others when they are idle and it did not for 200 ms.
+//
 // A handler's context is cancelled, with a cause, before the claim can pass
 // to somebody else. Cancelled is not stopped: a handler that goes on is not
 // stopped by anything here, but nothing that it returns is recorded any more,

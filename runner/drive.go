@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/drover-run/drover/registry"
 )
@@ -48,22 +47,26 @@ func (r *Runner) Drive(ctx context.Context, reason Reason) (Drove, error) {
 	if s == nil || !s.Alive() {
 		return Drove{}, ErrNoSession
 	}
+	if err := r.spaceless(ctx); err != nil {
+		return Drove{}, err
+	}
 	var d Drove
 	everything := r.timeToLook(reason)
 	if everything {
 		r.window.Reset()
 	}
 	var failed []error
-	if everything || r.orphans.Load() {
+	if everything || r.orphans.Load() || r.timeForOrphans(&d) {
 		failed = append(failed, r.lookAround(ctx, s, everything, &d))
 	}
-	matured, next, err := r.registry.MatureWithin(ctx, matureLimit, r.horizon)
+	_, next, err := r.registry.MatureWithin(ctx, matureLimit, r.horizon, func(id string) time.Duration {
+		return waitFor(r.herd.anyRank(s.ID(), id), false)
+	})
 	failed = append(failed, r.report(err))
 	d.note(next)
-	if matured == matureLimit {
-		d.note(time.Now())
-	}
+	r.starved.Store(true) // whoever frees a slot now makes a drive, see Drives
 	failed = append(failed, r.claimPending(ctx, s, &d))
+	r.starved.Store(d.Starved)
 	return d, errors.Join(failed...)
 }
 
@@ -88,16 +91,17 @@ func (r *Runner) timeToLook(reason Reason) bool {
 // left that ended, and gives back what this node holds without knowing.
 func (r *Runner) lookAround(ctx context.Context, s *registry.Session, everything bool, d *Drove) error {
 	r.orphans.Store(false)
-	_, dying, err := r.registry.EndDeadSessions(ctx)
+	survey, err := r.registry.Survey(ctx)
 	if err != nil {
 		r.orphans.Store(true)
 		return fmt.Errorf("look for dead nodes: %w", err)
 	}
-	if dying {
+	r.herd.Set(survey)
+	if survey.Dying {
 		r.orphans.Store(true)
 		d.note(time.Now().Add(dyingInterval))
 	}
-	if err := r.adoptOrphans(ctx, s, d); err != nil {
+	if err := r.adoptOrphans(ctx, s, survey, d); err != nil {
 		r.orphans.Store(true)
 		return fmt.Errorf("take over orphans: %w", err)
 	}
@@ -109,112 +113,4 @@ func (r *Runner) lookAround(ctx context.Context, s *registry.Session, everything
 		r.log.Info("gave back claims that were answered too late", zap.Int("count", released))
 	}
 	return err
-}
-
-// claimPending claims what is pending until the slots are full or nothing is
-// left.
-func (r *Runner) claimPending(ctx context.Context, s *registry.Session, d *Drove) error {
-	for range rounds {
-		free := r.slots.Free()
-		if free <= 0 {
-			d.Starved = true
-			return nil
-		}
-		entries, more, err := r.window.List(ctx, free+r.unfitNow(), func(queue string) int {
-			return r.slots.FreeIn(queue) + r.unfitNow()
-		})
-		if err = r.report(err); err != nil {
-			return err
-		}
-		entries, full := r.fitting(r.fit(entries))
-		more = more || full
-		won, err := r.claimAll(ctx, s, entries)
-		d.Claimed += won
-		if err != nil {
-			return err // not at once again: it would fail again
-		}
-		if won == len(entries) {
-			d.Starved = more
-			return context.Cause(ctx)
-		}
-		// Somebody else was faster with some: there may be others behind.
-	}
-	d.note(time.Now()) // soon, but let others have their turn
-	return context.Cause(ctx)
-}
-
-// fitting leaves out what there are no slots for, and says whether that was
-// any.
-func (r *Runner) fitting(entries []registry.Entry) (some []registry.Entry, full bool) {
-	room := r.newRoom()
-	for _, e := range entries {
-		if room.take(e.Queue) {
-			some = append(some, e)
-		}
-	}
-	return some, len(some) < len(entries)
-}
-
-// claimAll claims entries side by side and hands each to a slot as it comes.
-// That others were faster is no error.
-func (r *Runner) claimAll(ctx context.Context, s *registry.Session, entries []registry.Entry) (won int, err error) {
-	got, failed := make([]bool, len(entries)), make([]error, len(entries))
-	var g errgroup.Group
-	g.SetLimit(inFlight)
-	for i, e := range entries {
-		g.Go(func() error {
-			got[i], failed[i] = r.claimOne(ctx, s, e)
-			return nil
-		})
-	}
-	_ = g.Wait() // one's error is not the others'
-	return count(got), errors.Join(failed...)
-}
-
-func count(all []bool) (n int) {
-	for _, is := range all {
-		if is {
-			n++
-		}
-	}
-	return n
-}
-
-func (r *Runner) claimOne(ctx context.Context, s *registry.Session, e registry.Entry) (won bool, err error) {
-	if ctx.Err() != nil {
-		return false, context.Cause(ctx)
-	}
-	ctx, cancel := outlive(ctx, claimGrace)
-	defer cancel()
-	c, err := r.registry.Claim(ctx, s, e)
-	switch {
-	case err == nil:
-		r.slots.Hand(c)
-		return true, nil
-	case errors.Is(err, registry.ErrNotClaimable):
-		return false, nil
-	}
-	if isCorrupt(err) {
-		r.setUnfit(e)
-	}
-	return false, r.report(err)
-}
-
-// outlive returns a context that ends, with the same cause, that much later
-// than ctx does.
-func outlive(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
-	later, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		timer := time.NewTimer(grace)
-		defer timer.Stop()
-		select {
-		case <-later.Done():
-		case <-timer.C:
-			cancel(context.Cause(ctx))
-		}
-	})
-	return later, func() {
-		stop()
-		cancel(nil)
-	}
 }

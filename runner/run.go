@@ -76,7 +76,7 @@ func (r *Runner) attempt(ctx context.Context, c *registry.Claim, log *zap.Logger
 		defer cancel()
 	}
 	a := newAttempt(r.registry, c)
-	result, err := call(ownSlot(ctx), h.handler, a)
+	result, err := call(ownSlot(ctx), h.handler, a, func(done <-chan struct{}) { r.await(ctx, done, c, log) })
 	also := a.finish()
 	cause := context.Cause(ctx)
 	if !c.Session.Alive() {
@@ -132,8 +132,9 @@ func (v verdict) encodeReference() verdict {
 var errGoexit = errors.New("the handler called runtime.Goexit")
 
 // call runs the handler on a goroutine of its own, so that one that panics or
-// calls runtime.Goexit ends its attempt and nothing else.
-func call(ctx context.Context, h Handler, a *Attempt) (result any, err error) {
+// calls runtime.Goexit ends its attempt and nothing else. await is to return
+// when done is closed.
+func call(ctx context.Context, h Handler, a *Attempt, await func(done <-chan struct{})) (result any, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -148,7 +149,7 @@ func call(ctx context.Context, h Handler, a *Attempt) (result any, err error) {
 		result, err = h.Handle(ctx, a)
 		returned = true
 	}()
-	<-done
+	await(done)
 	return result, err
 }
 
@@ -172,20 +173,8 @@ func encodeOutput(result any, err error) (json.RawMessage, error) {
 	return output, err
 }
 
-// write records the verdict under the claim, for as long as the session
-// lives.
-func (r *Runner) write(ctx context.Context, c *registry.Claim, v verdict) (registry.Outcome, error) {
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer cancel(nil)
-	finished := make(chan struct{})
-	defer close(finished)
-	go func() {
-		select {
-		case <-c.Session.Done():
-			cancel(ErrLeaseLost)
-		case <-finished:
-		}
-	}()
+// record makes the transition that the verdict asks for.
+func (r *Runner) record(ctx context.Context, c *registry.Claim, v verdict) (registry.Outcome, error) {
 	due := r.registry.Now().Add(v.delay)
 	switch v.kind {
 	case verdictComplete:

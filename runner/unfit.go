@@ -15,21 +15,23 @@ const (
 	maxUnfit = 10_000
 )
 
-// unfitEntry is a place in the queue whose process can't be run, as its row
-// is corrupt. It was claimed, reported, and put back.
-type unfitEntry struct {
+// waiting is a place in the queue, as it is remembered.
+type waiting struct {
 	id  string
 	seq int64
 }
 
-// setUnfit passes the entry over from now on.
+func placeOf(e registry.Entry) waiting { return waiting{id: e.ID, seq: e.Seq} }
+
+// setUnfit passes the entry over from now on: its process can't be run, as its
+// row is corrupt. It was claimed, reported, and put back.
 func (r *Runner) setUnfit(e registry.Entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.unfit) >= maxUnfit {
 		clear(r.unfit)
 	}
-	r.unfit[unfitEntry{id: e.ID, seq: e.Seq}] = time.Now()
+	r.unfit[placeOf(e)] = time.Now()
 }
 
 // unfitNow is how many entries are passed over at the moment, at the most: a
@@ -48,7 +50,7 @@ func (r *Runner) fit(entries []registry.Entry) []registry.Entry {
 		return entries
 	}
 	return slices.DeleteFunc(entries, func(e registry.Entry) bool {
-		at, known := r.unfit[unfitEntry{id: e.ID, seq: e.Seq}]
+		at, known := r.unfit[placeOf(e)]
 		return known && time.Since(at) < unfitFor
 	})
 }

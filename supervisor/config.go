@@ -49,8 +49,10 @@ type Config struct {
 	// thirds, and 10 s at the most, to return after their contexts ended.
 	ShutdownTimeout time.Duration
 	// Retention is how long processes are kept after they have ended: 24 h
-	// those that completed and 7 days the others, if zero; for ever if
-	// negative. Every node deletes what is over, about once a minute.
+	// those that completed and 7 days the others, if zero, or less when etcd's
+	// data fill more than half of its quota; for ever if negative. Every node
+	// deletes what is over, about once a minute, or more often when space is
+	// needed.
 	Retention registry.Retention
 	// PublishEnded publishes an actors.ProcessEnded for each process that this
 	// node ends. Subscribers are called one event at a time.
@@ -60,11 +62,16 @@ type Config struct {
 	// RunHandle replaces the drive that runs processes on this node, by
 	// another execution tier. The node decides when it is called.
 	RunHandle runner.RunHandle
-	// Witness is the small process beside this one that kills the commands
-	// that it has started if the node dies; nil if there is none. It is told
-	// when the session's deadline moves, and is named in the roster. The node
-	// ends when it is gone. It stays the caller's to close, after the node.
-	Witness *Witness
+	// Witness is the small process beside this one, see the function [Witness];
+	// nil if there is none. It kills the commands that it has started if this
+	// process dies, or is frozen past the session's deadline, and if it dies it
+	// ends the session, so that others take over at once. It stays the caller's
+	// to close, after the node.
+	Witness *WitnessLink
+	// WitnessAccess is how the witness reaches etcd. If nil, it does as the
+	// registry's client, which does not tell its certificates: with TLS it has to
+	// be said.
+	WitnessAccess *WitnessAccess
 	// Version is shown in the roster.
 	Version string
 }

@@ -27,7 +27,17 @@
 //
 // # The witness
 //
-// A [Witness] is the small process beside a node that kills the commands which
-// the node has started, when the node is gone, or frozen past the deadline of
-// its session.
+// The function [Witness] puts a small process beside this one, and
+// [Config.Witness] makes a node use it. When this process dies, however that
+// comes about, the witness kills the commands which the node had started, and
+// then says in etcd that the node is dead: others take over at once instead of
+// when the TTL is over, and what must not run twice is abandoned with that
+// evidence. When this process is frozen past the deadline of its session, the
+// witness kills the commands, and nothing else. If the witness dies, the node
+// puts another one in its place.
+//
+//	func main() {
+//		witness, err := supervisor.Witness(supervisor.WitnessOptions{})
+//		...
+//		node, err := supervisor.Start(ctx, system, supervisor.Config{..., Witness: witness})
 package supervisor

@@ -50,12 +50,27 @@ type Group struct {
 // ctx ends first the command has not run, or was killed at once, and the cause is returned; afterwards ctx means
 // nothing.
 //
-// The errors are ErrWitnessGone, ErrWitnessRefused and ErrWitnessSilent; *GateError if the command can't be executed;
-// and others for want of processes, memory or descriptors.
-func (w *Witness) Start(ctx context.Context, c GroupCommand) (*Group, error) {
+// If the witness has just died, Start waits for the next one. The errors are ErrWitnessGone, when there was none for 5
+// seconds, ErrWitnessRefused and ErrWitnessSilent; *GateError if the command can't be executed; and others for want of
+// processes, memory or descriptors.
+func (l *WitnessLink) Start(ctx context.Context, c GroupCommand) (*Group, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
+	const tries = 3 // witnesses that die one after the other are not a matter of bad luck
+	for try := 1; ; try++ {
+		w, err := l.await(ctx)
+		if err != nil {
+			return nil, err
+		}
+		g, err := w.start(ctx, c)
+		if try == tries || !errors.Is(err, ErrWitnessGone) {
+			return g, err
+		}
+	}
+}
+
+func (w *beside) start(ctx context.Context, c GroupCommand) (*Group, error) {
 	ours, theirs, err := socketPair("gate")
 	if err != nil {
 		return nil, fmt.Errorf("start a gate: %w", err)

@@ -23,7 +23,7 @@ import (
 func fmtInt(n int) string { return strconv.Itoa(n) }
 
 // output runs a command and returns what it wrote to its standard output.
-func output(t *testing.T, w *Witness, c GroupCommand) string {
+func output(t *testing.T, w *WitnessLink, c GroupCommand) string {
 	t.Helper()
 	read, write, err := os.Pipe()
 	if err != nil {
@@ -166,7 +166,7 @@ func TestGroupDiesWithItsLeader(t *testing.T) {
 }
 
 // ready waits until a script has written a line, with its traps set.
-func ready(t *testing.T, w *Witness, script string) *Group {
+func ready(t *testing.T, w *WitnessLink, script string) *Group {
 	t.Helper()
 	read, write, err := os.Pipe()
 	if err != nil {

@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -26,15 +25,16 @@ type place struct {
 // life is a node from its spawn to its end: everything that the actors of its
 // tree share and that outlives each of them.
 type life struct {
-	config   Config
-	log      *zap.Logger
-	runner   *runner.Runner
-	drives   *actors.Drives
-	slots    *actors.Slots
-	sessions *actors.Sessions
-	watch    *actors.Watch
-	desk     *actors.Desk
-	pruning  *pruning
+	config    Config
+	log       *zap.Logger
+	runner    *runner.Runner
+	drives    *actors.Drives
+	slots     *actors.Slots
+	sessions  *actors.Sessions
+	watch     *actors.Watch
+	desk      *actors.Desk
+	upkeep    *upkeep
+	witnessed *witnessed
 
 	ready     chan struct{}
 	done      chan struct{}
@@ -50,6 +50,8 @@ type life struct {
 
 	// Set before done is closed.
 	leftover error // what could not be ended or handed back
+
+	failing failingActors
 }
 
 // lookAhead is how much farther a drive looks for what falls due than to the
@@ -74,12 +76,13 @@ func newLife(c Config, poker actors.Poker) (*life, error) {
 		},
 		Freed: func() { l.drives.SlotFreed() },
 	})
+	l.witnessed = newWitnessed(c, l.log)
 	l.sessions = actors.NewSessions(actors.SessionsOptions{
-		Open: l.openSession, Leave: c.Registry.Leave, Up: l.up, Lost: l.lost, Renewed: l.renewed, Logger: l.log,
+		Open: l.openSession, Leave: l.witnessed.leave, Up: l.up, Lost: l.lost, Renewed: l.witnessed.renewed, Logger: l.log,
 	})
 	r, err := runner.New(runner.Options{
 		Registry: c.Registry, Mux: c.Mux, Slots: l.slots, Queues: c.Queues, Session: l.sessions.Current,
-		Horizon: c.Poll + lookAhead, Logger: l.log,
+		Horizon: c.Poll + lookAhead, Wake: poker.Poke, Logger: l.log,
 	})
 	if err != nil {
 		return nil, err
@@ -94,7 +97,9 @@ func newLife(c Config, poker actors.Poker) (*life, error) {
 	l.desk = actors.NewDesk(actors.DeskOptions{
 		Start: NewDriver(c.Registry, poker).Start, Wait: c.Registry.Wait, Logger: l.log,
 	})
-	l.pruning = newPruning(func(ctx context.Context) (int, error) { return c.Registry.Retain(ctx, c.Retention) }, l.log)
+	l.upkeep = newUpkeep(c.Registry.CheckSpace, func(ctx context.Context, s registry.Space) (int, bool, error) {
+		return c.Registry.Retain(ctx, c.Retention, s)
+	}, l.log)
 	return l, nil
 }
 
@@ -108,8 +113,15 @@ func (l *life) newWatch(r *runner.Runner, poker actors.Poker) *actors.Watch {
 		Serves: func(e registry.Entry) bool {
 			return slices.Contains(l.config.Queues, e.Queue) && slices.Contains(kinds, e.Kind)
 		},
-		Lower: r.Window().Lower, Reset: r.Window().Reset, Orphans: r.LookForOrphans,
-		Due: l.drives.Due, Poker: poker, Slots: l.slots, Logger: l.log,
+		Notice: r.Notice, Gone: r.Gone, Reset: r.Window().Reset, Orphans: r.LookForOrphans,
+		Joined: r.Herd().Join, Ended: r.Herd().End,
+		// A drive looks for what others were to see to as well.
+		Due: func(id string, at time.Time) {
+			if r.Fires(id) {
+				l.drives.Due(at)
+			}
+		},
+		Poker: poker, Slots: l.slots, Logger: l.log,
 	})
 }
 
@@ -121,10 +133,8 @@ func (l *life) begin(at place) bool {
 		return false
 	}
 	l.at, l.events = at, actors.NewEvents(at.system, l.log)
-	l.pruning.start()
-	if l.config.Witness != nil {
-		go l.watchWitness()
-	}
+	l.upkeep.start()
+	l.witnessed.begin()
 	return true
 }
 
@@ -171,17 +181,14 @@ func (l *life) publishEnded(c *registry.Claim, r runner.Report) {
 
 func (l *life) openSession(ctx context.Context) (*registry.Session, error) {
 	info := registry.NodeInfo{
-		Name: l.config.Node, Queues: l.config.Queues, Max: l.config.MaxRunning, Version: l.config.Version,
+		Name: l.config.Node, Queues: l.config.Queues, Kinds: l.config.Mux.Kinds(), Max: l.config.MaxRunning, Version: l.config.Version,
 		Process: lease.Self(),
-	}
-	if l.config.Witness != nil {
-		info.Witness = l.config.Witness.Identity()
 	}
 	// Without Proto.Actor's remote nobody could use the address.
 	if at, ok := l.place(); ok && at.system.Address() != localAddress {
 		info.Address = at.system.Address() + "/" + at.id
 	}
-	return l.config.Registry.OpenSession(ctx, info, l.config.TTL)
+	return l.witnessed.open(ctx, info, l.config.TTL)
 }
 
 // localAddress is that of an actor system that can't be reached from outside.
@@ -196,20 +203,4 @@ func (l *life) up(s *registry.Session) {
 func (l *life) lost(s *registry.Session, err error) {
 	l.slots.SessionLost(s)
 	l.publish(&actors.SessionLost{Node: l.config.Node, Session: s.ID(), Err: err})
-}
-
-func (l *life) renewed(s *registry.Session) {
-	if l.config.Witness != nil {
-		l.config.Witness.Deadline(s.ID(), s.BootDeadline())
-	}
-}
-
-// watchWitness ends the node with its witness. What runs then is not guarded
-// any more, and nothing else could be started.
-func (l *life) watchWitness() {
-	select {
-	case <-l.config.Witness.Done():
-		l.end(cmp.Or(l.config.Witness.Err(), ErrWitnessGone), true)
-	case <-l.done:
-	}
 }

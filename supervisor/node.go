@@ -165,6 +165,11 @@ func (n *Node) Err() error { return n.current().result() }
 // left as it is; registry.Registry.Check lists them.
 func (n *Node) Unreadable() int { return n.current().runner.Unreadable() }
 
+// Claims counts the claims that the node has tried to make, adoptions included,
+// and those of them that it lost to others, or to a change of what they were
+// conditioned on: a cancel, a queue that was paused.
+func (n *Node) Claims() (tried, lost int64) { return n.current().runner.Claims() }
+
 // Stop ends the node. No process is claimed any more; those that run have
 // until ctx ends; then their contexts are cancelled with
 // [runner.ErrShutdown], and once their handlers have returned, their claims are

@@ -4,7 +4,6 @@ package supervisor_test
 
 import (
 	"context"
-	"errors"
 	"syscall"
 	"testing"
 	"time"
@@ -13,9 +12,9 @@ import (
 	"github.com/drover-run/drover/supervisor"
 )
 
-func TestNodeTellsItsWitnessAndEndsWithIt(t *testing.T) {
+func TestNodeTellsItsWitnessAndReplacesIt(t *testing.T) {
 	r := newRanch(t)
-	w, err := supervisor.StartWitness(t.Context(), supervisor.WitnessOptions{})
+	w, err := supervisor.Witness(supervisor.WitnessOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,12 +44,18 @@ func TestNodeTellsItsWitnessAndEndsWithIt(t *testing.T) {
 	r.process("q", "command")
 	r.completed("q")
 
-	if err := syscall.Kill(w.Identity().PID, syscall.SIGKILL); err != nil {
+	first, session := w.Identity(), r.nodes()[0].Session
+	if err := syscall.Kill(first.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	closed(t, "done", n.Done())
-	if !errors.Is(n.Err(), supervisor.ErrWitnessGone) {
-		t.Errorf("Err: %v, want ErrWitnessGone", n.Err())
+	r.eventually("another witness is on the record", func() bool {
+		nodes := r.nodes()
+		return len(nodes) == 1 && nodes[0].Witness == w.Identity() && nodes[0].Witness != first
+	})
+	r.process("r", "command")
+	r.completed("r")
+	if nodes := r.nodes(); nodes[0].Session != session {
+		t.Error("the node lost its session with its witness")
 	}
 }
 
@@ -60,5 +65,19 @@ func waitFor(ctx context.Context, c <-chan struct{}) error {
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+}
+
+// eventually asks until the answer is yes.
+func (r *ranch) eventually(what string, holds func() bool) {
+	r.t.Helper()
+	ticks := time.NewTicker(5 * time.Millisecond)
+	defer ticks.Stop()
+	for deadline := time.After(patience); !holds(); {
+		select {
+		case <-ticks.C:
+		case <-deadline:
+			r.t.Fatalf("%s: not within %s", what, patience)
+		}
 	}
 }

@@ -16,6 +16,8 @@ const (
 	// maxGrace is how long handlers have to return once their contexts ended.
 	// It is more than commands get between SIGTERM and SIGKILL.
 	maxGrace = 10 * time.Second
+	// drainTimeout is for telling other nodes that this one takes nothing more.
+	drainTimeout = 500 * time.Millisecond
 	// lastLook is for attempts that wait for an answer of etcd, and give up
 	// when the session has ended.
 	lastLook = 500 * time.Millisecond
@@ -43,6 +45,7 @@ func (l *life) end(reason error, hard bool) {
 // are gone: then patience has ended before it begins.
 func (l *life) close(patience context.Context) {
 	l.slots.Close()
+	l.drain() // before anything is handed back
 	unhurried := context.AfterFunc(patience, func() {
 		l.slots.Cancel(runner.ErrShutdown)
 		l.slots.Flush()
@@ -70,6 +73,24 @@ func (l *life) close(patience context.Context) {
 	}
 }
 
+// drain tells other nodes not to leave to this one what would be its own to
+// take, such as what it hands back. If they are not told, they take it a moment
+// later.
+func (l *life) drain() {
+	if l.runner != nil { // as in tests of the tree alone
+		l.runner.Stop()
+	}
+	session := l.sessions.Current()
+	if session == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), min(drainTimeout, l.config.ShutdownTimeout/4))
+	defer cancel()
+	if err := l.config.Registry.Drain(ctx, session); err != nil {
+		l.log.Info("other nodes were not told that this one stops", zap.Error(err))
+	}
+}
+
 func (l *life) waitFor(d time.Duration) (running []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
@@ -82,7 +103,9 @@ func (l *life) waitFor(d time.Duration) (running []string) {
 func (l *life) leave() error {
 	ctx, cancel := context.WithTimeout(context.Background(), l.config.ShutdownTimeout/3)
 	defer cancel()
-	return errors.Join(l.watch.Stop(ctx), l.desk.Stop(ctx), l.pruning.stop(ctx), l.sessions.Leave(ctx))
+	err := errors.Join(l.watch.Stop(ctx), l.desk.Stop(ctx), l.upkeep.stop(ctx), l.sessions.Leave(ctx))
+	l.witnessed.end()
+	return err
 }
 
 // stopActor asks the actor to stop, by a message: at its address there may be

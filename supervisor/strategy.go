@@ -66,6 +66,7 @@ func (t *tree) HandleFailure(system *actor.ActorSystem, me actor.Supervisor, who
 	defer func() { t.survive(recover(), system, self) }()
 	ch := t.child(who)
 	if ch != nil && ch.resume {
+		t.life.failing.note(ch.name, reason, time.Now())
 		t.logFailure(ch, reason, 0)
 		me.ResumeChildren(who)
 		return
@@ -83,6 +84,7 @@ func (t *tree) HandleFailure(system *actor.ActorSystem, me actor.Supervisor, who
 	}
 	delay := ch.pause.NextBackOff()
 	ch.failed = now.Add(delay) // it is well from its restart on
+	t.life.failing.note(ch.name, reason, ch.failed)
 	ch.turn++
 	message, to := restart{ch.name, ch.turn}, self.Id
 	ch.timer = time.AfterFunc(delay, func() { system.Root.Send(system.NewLocalPID(to), message) })

@@ -74,11 +74,13 @@ func (p *puppet) newLife() *life {
 		Slots:  l.slots,
 	})
 	l.desk = actors.NewDesk(actors.DeskOptions{})
-	l.pruning = newPruning(func(context.Context) (int, error) {
+	l.witnessed = &witnessed{detach: func() {}, cancel: func() {}}
+	look := func(context.Context) (registry.Space, error) { return registry.Space{}, nil }
+	l.upkeep = newUpkeep(look, func(context.Context, registry.Space) (int, bool, error) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.prunings++
-		return 0, nil
+		return 0, false, nil
 	}, l.log)
 	l.drives.Startup()
 	return l
@@ -422,6 +424,43 @@ func TestSubscriberThatPanicsDoesNoHarm(t *testing.T) {
 			}
 		})
 		p.spawn(t)
+		if err := p.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestRunnerThatPanicsOnEveryMessageIsShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPuppet(t)
+		p.spawn(t)
+		fails := func() bool {
+			return slices.ContainsFunc(p.Health().Problems, func(problem string) bool {
+				return strings.HasPrefix(problem, "the actor runner fails since ")
+			})
+		}
+		if fails() {
+			t.Error("it fails before it has")
+		}
+		p.fails("runner message")
+		for range 20 {
+			p.poker.Poke()
+			p.tell("runner", actors.Tick{})
+			if !fails() {
+				t.Fatalf("health %+v", p.Health())
+			}
+			time.Sleep(4 * time.Second)
+		}
+		if there := p.there("attempts") && p.there("watcher") && p.there("session"); !there {
+			t.Error("it has taken others of the tree with it")
+		}
+		p.mu.Lock()
+		clear(p.faults)
+		p.mu.Unlock()
+		time.Sleep(time.Minute) // the longest pause, and a while
+		if fails() {
+			t.Errorf("a minute after the last fault: %+v", p.Health())
+		}
 		if err := p.Stop(t.Context()); err != nil {
 			t.Error(err)
 		}

@@ -10,11 +10,11 @@ import (
 )
 
 var (
-	// ErrNoWitness is what StartWitness returns on systems other than Linux and macOS.
+	// ErrNoWitness is what Witness returns on systems other than Linux and macOS.
 	ErrNoWitness = errors.New("supervisor: this system has no process groups")
 
-	// ErrWitnessGone is returned by Start when the witness has ended, and the cause in Witness.Err unless it was
-	// closed. Nothing was started.
+	// ErrWitnessGone is returned by Start when there is no witness and none was to be had within 5 seconds, or after
+	// Close. Nothing was started.
 	ErrWitnessGone = errors.New("supervisor: the witness is gone")
 
 	// ErrWitnessRefused is returned by Start when the witness will not watch the group: the deadline of the session has
@@ -25,18 +25,25 @@ var (
 	ErrWitnessSilent = errors.New("supervisor: the witness does not answer")
 )
 
-// WitnessOptions are for StartWitness.
+// WitnessOptions are for Witness.
 type WitnessOptions struct {
-	// After is a witness that has ended. The new one takes over the groups that run and the deadlines that were told.
-	// Until somebody does so, they are not watched: no group can be started, and those that run are only killed with
-	// the node, not with a frozen one, and only their leaders, not their children.
-	After *Witness
-
-	// Logger is told which commands the witness has killed, and which do not die. Nil: nobody is.
+	// Logger is told when the witness dies and when there is another, which commands it has killed, and which do not die.
+	// Nil: nobody is.
 	Logger *zap.Logger
 }
 
-// GroupCommand is a command that Witness.Start runs, alone in a process group. Path and Args are as for os.StartProcess:
+// WitnessAccess is how a witness reaches etcd, to end the session of a node that is dead. It travels to the witness
+// through a socket and is in no file, environment or argument.
+type WitnessAccess struct {
+	Endpoints          []string // none: the witness does not end the session
+	Username, Password string
+	// CA, Cert and Key are contents, in PEM. Without CA it is the system's that counts. Key is not encrypted.
+	CA, Cert, Key []byte
+	// ServerName is what the servers' certificates are for, if it is not their host in Endpoints.
+	ServerName string
+}
+
+// GroupCommand is a command that WitnessLink.Start runs, alone in a process group. Path and Args are as for os.StartProcess:
 // nothing is looked up in PATH. No string may hold a NUL.
 type GroupCommand struct {
 	// Session is the session (its sid) with whose deadline the group ends. "": it ends with the node alone.

@@ -5,6 +5,7 @@ package supervisor
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -18,6 +19,8 @@ type charges struct {
 	mu        sync.Mutex // guards all below
 	deadlines map[string]time.Duration
 	groups    map[int64]charge
+	wills     map[string]string
+	willed    []string             // the sessions in wills, the oldest first
 	answers   map[int64]chan error // owed by the witness; of a group too that it has killed and we have forgotten
 	last      int64                // number given to a group: pids are used again, these are not
 	outbox    *outbox              // of the witness that lives; nil while there is none
@@ -31,7 +34,7 @@ type charge struct {
 }
 
 func newCharges() *charges {
-	return &charges{deadlines: map[string]time.Duration{}, groups: map[int64]charge{}, answers: map[int64]chan error{}}
+	return &charges{deadlines: map[string]time.Duration{}, groups: map[int64]charge{}, wills: map[string]string{}, answers: map[int64]chan error{}}
 }
 
 func (c *charges) setDeadline(session string, at time.Duration) {
@@ -43,6 +46,47 @@ func (c *charges) setDeadline(session string, at time.Duration) {
 	c.deadlines[session] = at
 	if c.outbox != nil {
 		c.outbox.setDeadline(session, at)
+	}
+}
+
+// maxWills bounds what a node leaves that loses its session again and again. A lost one may still matter: what it held
+// is orphaned, and the proof that its node is dead decides what becomes of owner-bound work.
+const maxWills = 8
+
+// setWill leaves what is to be said in etcd of a session once this process is dead.
+func (c *charges) setWill(session, will string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, known := c.wills[session]; !known {
+		c.willed = append(c.willed, session)
+	}
+	c.wills[session] = will
+	c.say(witness.WordWill, session, will)
+	if len(c.willed) > maxWills {
+		c.revoke(c.willed[0])
+	}
+}
+
+// revokeWill is for a session that has ended as it should.
+func (c *charges) revokeWill(session string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.revoke(session)
+}
+
+// revoke needs mu.
+func (c *charges) revoke(session string) {
+	if _, known := c.wills[session]; known {
+		delete(c.wills, session)
+		c.willed = slices.DeleteFunc(c.willed, func(s string) bool { return s == session })
+		c.say(witness.WordRevoke, session)
+	}
+}
+
+// say needs mu.
+func (c *charges) say(words ...string) {
+	if c.outbox != nil {
+		c.outbox.add(witness.Line(words...))
 	}
 }
 
@@ -91,9 +135,7 @@ func (c *charges) forget(number int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.groups, number)
-	if c.outbox != nil {
-		c.outbox.add(witness.Line(witness.WordForget, strconv.FormatInt(number, 10)))
-	}
+	c.say(witness.WordForget, strconv.FormatInt(number, 10))
 }
 
 func (c *charges) find(number int64) (charge, bool) {
@@ -127,11 +169,14 @@ func (c *charges) leave(o *outbox) {
 }
 
 // handTo tells a new witness everything and waits until it watches what is left.
-func (c *charges) handTo(ctx context.Context, w *Witness) error {
+func (c *charges) handTo(ctx context.Context, w *beside) error {
 	c.mu.Lock()
 	c.outbox = w.outbox
 	for session, at := range c.deadlines {
 		w.outbox.setDeadline(session, at)
+	}
+	for session, will := range c.wills {
+		c.say(witness.WordWill, session, will)
 	}
 	var answers []<-chan error
 	for number := range c.groups {
@@ -148,7 +193,7 @@ func (c *charges) handTo(ctx context.Context, w *Witness) error {
 }
 
 // await waits for the witness's answer about a group.
-func (w *Witness) await(ctx context.Context, answer <-chan error) error {
+func (w *beside) await(ctx context.Context, answer <-chan error) error {
 	patience := time.NewTimer(witnessPatience)
 	defer patience.Stop()
 	select {

@@ -40,7 +40,7 @@ func init() {
 //	start SESSION SCRIPT        answered by "started PGID", later "ended PGID STATE", or by "refused ERROR"
 func serveNode(in io.Reader, out io.Writer) error {
 	ctx := context.Background()
-	w, err := StartWitness(ctx, WitnessOptions{})
+	w, err := Witness(WitnessOptions{})
 	if err != nil {
 		return err
 	}
@@ -223,9 +223,9 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-func startWitness(t *testing.T) *Witness {
+func startWitness(t *testing.T) *WitnessLink {
 	t.Helper()
-	w, err := StartWitness(t.Context(), WitnessOptions{})
+	w, err := Witness(WitnessOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +240,7 @@ func startWitness(t *testing.T) *Witness {
 	return w
 }
 
-func startGroup(t *testing.T, w *Witness, c GroupCommand) *Group {
+func startGroup(t *testing.T, w *WitnessLink, c GroupCommand) *Group {
 	t.Helper()
 	g, err := w.Start(t.Context(), c)
 	if err != nil {

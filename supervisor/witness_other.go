@@ -12,29 +12,32 @@ import (
 
 // Without process groups there is nothing that could be watched or killed as one, so here nothing is ever started.
 
-// Witness can't be had on this system.
-type Witness struct{}
+// WitnessLink can't be had on this system.
+type WitnessLink struct{}
 
-// StartWitness returns ErrNoWitness.
-func StartWitness(context.Context, WitnessOptions) (*Witness, error) { return nil, ErrNoWitness }
+type record func(ctx context.Context, identity lease.Identity) error
+
+// Witness returns ErrNoWitness.
+func Witness(WitnessOptions) (*WitnessLink, error) { return nil, ErrNoWitness }
 
 // Identity is empty, which proves nothing.
-func (*Witness) Identity() lease.Identity { return lease.Identity{} }
+func (*WitnessLink) Identity() lease.Identity { return lease.Identity{} }
 
 // Deadline does nothing.
-func (*Witness) Deadline(string, time.Duration) {}
-
-// Done is nil.
-func (*Witness) Done() <-chan struct{} { return nil }
+func (*WitnessLink) Deadline(string, time.Duration) {}
 
 // Err returns ErrNoWitness.
-func (*Witness) Err() error { return ErrNoWitness }
+func (*WitnessLink) Err() error { return ErrNoWitness }
 
 // Close does nothing.
-func (*Witness) Close(context.Context) error { return nil }
+func (*WitnessLink) Close(context.Context) error { return nil }
 
 // Start returns ErrNoWitness.
-func (*Witness) Start(context.Context, GroupCommand) (*Group, error) { return nil, ErrNoWitness }
+func (*WitnessLink) Start(context.Context, GroupCommand) (*Group, error) { return nil, ErrNoWitness }
+
+func (*WitnessLink) attach(record) (detach func()) { return func() {} }
+func (*WitnessLink) setWill(string, string)        {}
+func (*WitnessLink) revokeWill(string)             {}
 
 // Group can't be had on this system.
 type Group struct{}

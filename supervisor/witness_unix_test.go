@@ -150,46 +150,55 @@ func TestWitnessCloseGivesUpOnOneThatIsStopped(t *testing.T) {
 
 func TestGateStaysShutWithoutWitness(t *testing.T) {
 	w := startWitness(t)
-	if err := syscall.Kill(w.Identity().PID, syscall.SIGKILL); err != nil {
+	// One that is put on no record watches nothing.
+	refused := errors.New("etcd is away")
+	detach := w.attach(func(context.Context, lease.Identity) error { return refused })
+	first := w.Identity().PID
+	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "its end is noticed", func() bool { return errors.Is(w.Err(), refused) })
 	marker := filepath.Join(t.TempDir(), "ran")
-	for range 3 { // before and after its end was noticed
-		if _, err := w.Start(t.Context(), shell("", "touch "+marker)); !errors.Is(err, ErrWitnessGone) {
-			t.Errorf("Start: %v, want ErrWitnessGone", err)
-		}
-		<-w.Done()
-	}
-	if !errors.Is(w.Err(), ErrWitnessGone) {
-		t.Errorf("Err: %v, want ErrWitnessGone", w.Err())
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := w.Start(ctx, shell("", "touch "+marker)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Start: %v, want that it waits", err)
 	}
 	if exists(t, marker) {
 		t.Error("the command ran unwatched")
 	}
+	detach()
+	startGroup(t, w, shell("", "touch "+marker)).Wait()
+	if !exists(t, marker) {
+		t.Error("the command did not run when there was a witness again")
+	}
+	if w.Identity().PID == first || w.Err() != nil {
+		t.Errorf("witness %d, error %v, want another one", w.Identity().PID, w.Err())
+	}
 }
 
 func TestNextWitnessTakesOverGroupsAndDeadlines(t *testing.T) {
-	first := startWitness(t)
-	first.Deadline("s", lease.Boottime()+time.Hour)
-	g := startGroup(t, first, shell("s", family))
-	if _, err := StartWitness(t.Context(), WitnessOptions{After: first}); err == nil {
-		t.Fatal("a second witness was started beside a living one")
-	}
-	if err := syscall.Kill(first.Identity().PID, syscall.SIGKILL); err != nil {
+	w := startWitness(t)
+	w.Deadline("s", lease.Boottime()+time.Hour)
+	g := startGroup(t, w, shell("s", family))
+	recorded := make(chan int, 10)
+	w.attach(func(_ context.Context, identity lease.Identity) error {
+		if len(living(t, g.PID())) == 0 {
+			t.Error("the command ended with the witness")
+		}
+		recorded <- identity.PID
+		return nil
+	})
+	if err := syscall.Kill(w.Identity().PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	<-first.Done()
-	if !alive(g.PID()) {
-		t.Fatal("the command ended with the witness")
+	second := <-recorded
+	killAtEnd(t, second)
+	later := startGroup(t, w, shell("s", family)) // the deadline is known there
+	if w.Identity().PID != second {
+		t.Errorf("the witness is %d, and %d on the record", w.Identity().PID, second)
 	}
-
-	second, err := StartWitness(t.Context(), WitnessOptions{After: first})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = second.Close(context.Background()) })
-	later := startGroup(t, second, shell("s", family)) // the deadline is known there
-	first.Deadline("s", lease.Boottime())              // whoever still has the old one is heard too
+	w.Deadline("s", lease.Boottime())
 	<-g.Done()
 	<-later.Done()
 	for _, g := range []*Group{g, later} {

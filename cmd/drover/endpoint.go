@@ -14,6 +14,7 @@ import (
 
 	"github.com/drover-run/drover/cmd/drover/etcdserver"
 	"github.com/drover-run/drover/registry"
+	"github.com/drover-run/drover/supervisor"
 )
 
 const defaultEndpoint = "127.0.0.1:2379"
@@ -95,6 +96,30 @@ func (g *globalFlags) connect() (*clientv3.Client, error) {
 		return nil, usage(fmt.Errorf("--endpoints %s: %w", strings.Join(g.endpoints, ","), err))
 	}
 	return client, nil
+}
+
+// witnessAccess is connect for the witness, which gets contents and not names of
+// files: it is to reach etcd also when those are gone.
+func (g *globalFlags) witnessAccess() (*supervisor.WitnessAccess, error) {
+	a := &supervisor.WitnessAccess{Endpoints: g.endpoints, Username: g.user}
+	var err error
+	if g.user != "" {
+		if a.Password, err = g.password(); err != nil {
+			return nil, err
+		}
+	}
+	for _, f := range []struct {
+		name    string
+		content *[]byte
+	}{{g.cacert, &a.CA}, {g.cert, &a.Cert}, {g.key, &a.Key}} {
+		if f.name == "" {
+			continue
+		}
+		if *f.content, err = os.ReadFile(f.name); err != nil {
+			return nil, usage(fmt.Errorf("TLS files: %w", err))
+		}
+	}
+	return a, nil
 }
 
 func (g *globalFlags) password() (string, error) {

@@ -76,6 +76,8 @@ func (c *cli) judge(err error) (code int, text string) {
 		return exitFailed, "etcd refused permission: check --user and its password, or --cert, and the user's roles for /" + c.global.namespace + "/"
 	case errors.Is(err, registry.ErrNoSpace):
 		return exitFailed, "etcd is out of space and refuses writes: make room (drover prune, then compact and defragment it, or raise its quota), then disarm the alarm"
+	case errors.Is(err, registry.ErrFull):
+		return exitFailed, err.Error()
 	case errors.Is(err, registry.ErrUnavailable), errors.Is(err, registry.ErrUnresolved):
 		return exitUnreachable, c.unreachable(err)
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"time"
@@ -19,14 +18,15 @@ import (
 )
 
 // host is a node with what it stands on: an etcd, of its own or of others, a
-// registry, and a witness if it runs commands.
+// registry, and a witness.
 type host struct {
 	log       *zap.Logger
 	endpoints []string
 	etcd      embedded // nil if endpoints were named
 	client    *clientv3.Client
 	registry  *registry.Registry
-	witness   *supervisor.Witness // nil if it runs no commands
+	witness   *supervisor.WitnessLink   // nil if it has none
+	access    *supervisor.WitnessAccess // of that to etcd
 	node      *supervisor.Node
 }
 
@@ -55,6 +55,12 @@ func (c *cli) openHost(ctx context.Context, start func() (embedded, error), log 
 	if h.etcd != nil {
 		h.client, h.endpoints = h.etcd.Client(), h.etcd.Endpoints()
 		c.global.endpoints = h.endpoints
+		// It ends with this process, or moves into another. Nodes of the same
+		// data directory are on this machine, and go by the kernel's word.
+		h.access = &supervisor.WitnessAccess{}
+	} else if h.access, err = c.global.witnessAccess(); err != nil {
+		h.close()
+		return nil, err
 	}
 	if h.registry, err = c.openRegistry(ctx, h.client, log); err != nil {
 		h.close()
@@ -85,17 +91,14 @@ func (h *host) startNode(ctx context.Context, config supervisor.Config, allow []
 	mux.Handle(kindNoop, registry.Rerunnable, kinds.Noop())
 	mux.Handle(kindSleep, registry.Rerunnable, kinds.Sleep())
 	if slices.Contains(allow, kindExec) {
-		w, err := supervisor.StartWitness(ctx, supervisor.WitnessOptions{Logger: h.log})
-		if err != nil {
-			return fmt.Errorf("start the witness: %w", err)
-		}
-		h.witness, o.Witness, o.Logger = w, w, h.log
+		o.Witness, o.Logger = h.witness, h.log
 		mux.Handle(kindExec, registry.Rerunnable, kinds.Exec(o))
 	}
 	if slices.Contains(allow, kindHTTP) {
 		mux.Handle(kindHTTP, registry.Rerunnable, kinds.HTTP(kinds.HTTPOptions{UserAgent: "drover/" + version}))
 	}
-	config.Registry, config.Mux, config.Witness, config.Logger = h.registry, mux, h.witness, h.log
+	config.Registry, config.Mux, config.Logger = h.registry, mux, h.log
+	config.Witness, config.WitnessAccess = h.witness, h.access
 	node, err := supervisor.Start(ctx, actorSystem(h.log), config)
 	if err != nil {
 		return err
@@ -141,7 +144,7 @@ func (h *host) close() {
 		errs = append(errs, h.node.Stop(ctx))
 	}
 	if h.witness != nil {
-		errs = append(errs, h.witness.Close(ctx))
+		errs = append(errs, h.witness.Close(ctx)) // its owner closes it too, when there was no host
 	}
 	if h.registry != nil {
 		errs = append(errs, h.registry.Close())

@@ -73,6 +73,13 @@ func (c *cli) runError(err error) error {
 }
 
 func (c *cli) runProcess(cmd *cobra.Command, args []string, f runFlags) (code int, err error) {
+	// Before standard input is read: this process may be executed anew.
+	log := c.logger(zapcore.WarnLevel)
+	w, err := supervisor.Witness(supervisor.WitnessOptions{Logger: log})
+	if err != nil {
+		return 0, err
+	}
+	defer closeWitness(w, log)
 	spec, err := c.runSpec(cmd, args, f)
 	if err != nil {
 		return 0, usage(err)
@@ -88,6 +95,7 @@ func (c *cli) runProcess(cmd *cobra.Command, args []string, f runFlags) (code in
 		return 0, err
 	}
 	defer h.close()
+	h.witness = w
 	ended, err := startRun(ctx, h.registry, spec, f.retry)
 	if err != nil {
 		return 0, err

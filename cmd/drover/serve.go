@@ -30,6 +30,7 @@ type serveFlags struct {
 	witness         bool
 	listen          string
 	logDir          string
+	http            string
 }
 
 func (c *cli) serveCommand() *cobra.Command {
@@ -60,8 +61,9 @@ once.`,
 	flags.DurationVar(&f.poll, "poll", 400*time.Millisecond, "how often to look without being told to")
 	flags.StringSliceVar(&f.allow, "allow", nil, "kinds that reach outside and may run here: exec,http")
 	flags.DurationVar(&f.shutdownTimeout, "shutdown-timeout", 30*time.Second, "how long attempts may go on after SIGTERM")
-	flags.BoolVar(&f.witness, "witness", true, "a small process beside the node ends its commands when it is gone; exec needs it")
+	flags.BoolVar(&f.witness, "witness", true, "a small process beside the node ends its commands and its session when it dies, so that others take over at once; exec needs it")
 	flags.StringVar(&f.logDir, "log-dir", "", "directory for the whole output of commands, which drover never deletes")
+	flags.StringVar(&f.http, "http", "", "where to tell how the node is, as GET /healthz and /readyz, such as 127.0.0.1:8080; it asks nobody who they are; off if empty")
 	flags.StringVar(&f.listen, "etcd-listen", defaultEndpoint, "where the embedded etcd serves clients; port 0 takes a free one")
 	return cmd
 }
@@ -96,7 +98,7 @@ func (f serveFlags) check(listenGiven, external bool) error {
 	if _, _, err := net.SplitHostPort(f.listen); err != nil {
 		errs = append(errs, fmt.Errorf("--etcd-listen %s: it must be HOST:PORT", f.listen))
 	}
-	return errors.Join(append(errs, f.checkLimits(), f.checkNames())...)
+	return errors.Join(append(errs, checkHTTP(f.http), f.checkLimits(), f.checkNames())...)
 }
 
 func (f serveFlags) checkLimits() error {
@@ -135,6 +137,13 @@ func (c *cli) serve(ctx context.Context, f serveFlags) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	log := c.logger(zapcore.InfoLevel)
+	w, err := c.witness(f, log)
+	if err != nil {
+		return err
+	}
+	if w != nil {
+		defer closeWitness(w, log)
+	}
 
 	starting := make(chan struct{})
 	go func() { // a signal during start-up ends it
@@ -144,9 +153,15 @@ func (c *cli) serve(ctx context.Context, f serveFlags) error {
 		case <-starting:
 		}
 	}()
+	health, err := serveHTTP(ctx, f.http, log)
+	if err != nil {
+		return err
+	}
+	defer health.close()
 	h, err := c.openAlone(ctx, f.listen, log)
 	if err == nil {
 		defer h.close()
+		h.witness = w
 		err = h.startNode(ctx, f.config(), f.allow, kinds.ExecOptions{Env: kinds.ServeEnv(os.Environ()), LogDir: logDir})
 	}
 	close(starting)
@@ -157,10 +172,35 @@ func (c *cli) serve(ctx context.Context, f serveFlags) error {
 	if err != nil {
 		return err
 	}
+	health.tells(h.node)
 	if err := c.ready(f.node, h.endpoints); err != nil {
 		return err
 	}
 	return c.untilStopped(h, asked, f.shutdownTimeout, log)
+}
+
+// witness comes before all else: where this process is number 1 of a container,
+// it becomes the witness, and the node another one. It is nil if there is to be
+// none, or the system can't have one and no kind depends on it.
+func (c *cli) witness(f serveFlags, log *zap.Logger) (*supervisor.WitnessLink, error) {
+	if !f.witness {
+		return nil, nil
+	}
+	w, err := supervisor.Witness(supervisor.WitnessOptions{Logger: log})
+	if errors.Is(err, supervisor.ErrNoWitness) && !slices.Contains(f.allow, kindExec) {
+		log.Warn("there is no witness on this system: should this process die, others take over when the TTL is over")
+		return nil, nil
+	}
+	return w, err
+}
+
+// closeWitness is for one that may have been closed with a host.
+func closeWitness(w *supervisor.WitnessLink, log *zap.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
+	defer cancel()
+	if err := w.Close(ctx); err != nil {
+		log.Warn("the witness did not end cleanly", zap.Error(err))
+	}
 }
 
 // makeLogDir makes the directory and tries it, so that one that can't be

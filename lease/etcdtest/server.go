@@ -1,11 +1,14 @@
 package etcdtest
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -39,11 +42,27 @@ type Server struct {
 	node *node
 }
 
+// Option is how a server is to be other than by default.
+type Option func(*embed.Config)
+
+// Quota is how many bytes the file of its database may have: 2 GiB by default.
+func Quota(bytes int64) Option {
+	return func(c *embed.Config) { c.QuotaBackendBytes = bytes }
+}
+
+// CompactEvery has it compact its history as it goes, and keep that of so long:
+// all by default.
+func CompactEvery(d time.Duration) Option {
+	return func(c *embed.Config) {
+		c.AutoCompactionMode, c.AutoCompactionRetention = embed.CompactorModePeriodic, d.String()
+	}
+}
+
 // New starts a server that belongs to t alone. It is stopped, and its data
 // removed, when t ends.
-func New(t testing.TB) *Server {
+func New(t testing.TB, options ...Option) *Server {
 	t.Helper()
-	n, err := newNode()
+	n, err := newNode(options...)
 	if err != nil {
 		t.Fatalf("etcdtest: %v", err)
 	}
@@ -59,8 +78,9 @@ func (s *Server) Client(t testing.TB) *clientv3.Client {
 }
 
 // Endpoint is the server's address, as a client's configuration takes it:
-// "unix:///<path>". It stays the same over a restart.
-func (s *Server) Endpoint() string { return s.node.endpoint() }
+// "unix:///<path>", or "http://<host>:<port>" on Windows. It stays the same over
+// a restart.
+func (s *Server) Endpoint() string { return s.node.url.String() }
 
 // Stop stops the server and cuts the connections of its clients; requests in
 // flight fail. Clients stay usable and reconnect after a Restart. Stopping a
@@ -77,21 +97,31 @@ func (s *Server) Restart() {
 	}
 }
 
+// Dir is where the server keeps its data. Between Stop and Restart it may be
+// changed, as by restoring a backup.
+func (s *Server) Dir() string { return filepath.Join(s.node.dir, "data") }
+
 // node is one embedded member with its directory.
 type node struct {
-	dir string
+	dir     string
+	url     url.URL // of clients
+	options []Option
 
 	mu   sync.Mutex // guards the rest
 	etcd *embed.Etcd
 	grpc *grpc.Server
 }
 
-func newNode() (*node, error) {
+func newNode(options ...Option) (*node, error) {
 	dir, err := shortTempDir()
 	if err != nil {
 		return nil, err
 	}
-	n := &node{dir: dir}
+	n := &node{dir: dir, options: options}
+	if n.url, err = clientURL(dir); err != nil {
+		n.remove()
+		return nil, err
+	}
 	if err := n.start(); err != nil {
 		n.remove()
 		return nil, err
@@ -109,25 +139,39 @@ func shortTempDir() (string, error) {
 	return os.MkdirTemp(parent, "drover-etcd-")
 }
 
-func (n *node) socket() string   { return filepath.Join(n.dir, "s") }
-func (n *node) endpoint() string { return "unix://" + n.socket() }
+// clientURL is a socket in dir. The path of one on Windows makes no URL, so
+// there it is a port that was free a moment ago.
+func clientURL(dir string) (url.URL, error) {
+	if runtime.GOOS != "windows" {
+		return url.URL{Scheme: "unix", Path: filepath.Join(dir, "s")}, nil
+	}
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return url.URL{}, err
+	}
+	defer l.Close()
+	return url.URL{Scheme: "http", Host: l.Addr().String()}, nil
+}
 
 func (n *node) config() *embed.Config {
 	cfg := embed.NewConfig()
 	cfg.Dir = filepath.Join(n.dir, "data")
-	client := url.URL{Scheme: "unix", Path: n.socket()}
-	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
+	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{n.url}, []url.URL{n.url}
 	// A single member never dials its peers, so it needs no known port.
 	peer := url.URL{Scheme: "http", Host: "127.0.0.1:0"}
 	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	cfg.UnsafeNoFsync = true
+	cfg.BcryptCost = 4 // the least: a login else takes a second under the race detector
 	cfg.EnableGRPCGateway = false
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 	cfg.ServiceRegister = func(g *grpc.Server) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		n.grpc = g
+	}
+	for _, option := range n.options {
+		option(cfg)
 	}
 	return cfg
 }
@@ -187,9 +231,11 @@ func (n *node) client(t testing.TB) *clientv3.Client {
 	return c
 }
 
-func (n *node) dial() (*clientv3.Client, error) {
+func (n *node) dial() (*clientv3.Client, error) { return dial(n.url.String()) }
+
+func dial(endpoint string) (*clientv3.Client, error) {
 	return clientv3.New(clientv3.Config{
-		Endpoints:            []string{n.endpoint()},
+		Endpoints:            []string{endpoint},
 		DialTimeout:          dialTimeout,
 		DialKeepAliveTime:    keepAliveTime,
 		DialKeepAliveTimeout: keepAliveTimeout,

@@ -28,8 +28,8 @@ type logs struct {
 var expected = map[string]bool{
 	"unexpected error during readonly txn": true,
 	"failed to apply request":              true,
-	"Failed to detect schema version":  true,
-	"failed to update storage version": true,
+	"Failed to detect schema version":      true,
+	"failed to update storage version":     true,
 	"Failed to detect storage schema version. Please wait till wal snapshot before upgrading cluster.": true,
 }
 

@@ -42,6 +42,9 @@ type Server struct {
 	died    chan error    // of 1: written by watch
 	watched chan struct{} // closed when watch has ended; nil if it was never started
 
+	compacting sync.WaitGroup
+	uncompact  context.CancelFunc // ends it; nil if it was never started
+
 	stop     sync.Once
 	stopping chan struct{} // closed when Stop is called
 	stopped  chan struct{} // closed when stopErr is set
@@ -94,6 +97,8 @@ func launch(ctx context.Context, o Options, addr *net.TCPAddr, dir *dataDir, pre
 		return nil, err
 	}
 	s.watched = make(chan struct{})
+	ctx, s.uncompact = context.WithCancel(context.Background())
+	s.compacting.Go(func() { s.compactor().run(ctx) })
 	go s.watch()
 	return s, nil
 }

@@ -34,6 +34,9 @@ func (s *Server) shutdown() {
 	defer close(s.stopped)
 	s.logs.stopping.Store(true)
 	errs := []error{s.dir.record(Stopping, s.socketDir, nil)}
+	if s.uncompact != nil {
+		s.uncompact()
+	}
 	closed := s.closeEtcd()
 	if s.watched != nil {
 		<-s.watched
@@ -60,6 +63,7 @@ func (s *Server) closeEtcd() bool {
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
+		s.compacting.Wait()
 		if s.client != nil {
 			_ = s.client.Close() // always that of its own cancelled context
 		}

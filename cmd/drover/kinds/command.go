@@ -16,7 +16,7 @@ const DefaultGrace = 5 * time.Second
 
 // Command is a command to run behind a node's witness.
 type Command struct {
-	Witness *supervisor.Witness
+	Witness *supervisor.WitnessLink
 	Session string   // under whose deadline it runs; "": it ends with this process alone
 	Argv    []string // the first is looked up in the PATH of Env, unless it holds a slash
 	Env     []string // all of it
@@ -47,7 +47,7 @@ type Command struct {
 // group gets SIGTERM and, after the grace, SIGKILL. The error then is an *ExitError too, and wraps the cause. With exit
 // status 0 it is none if the command has done what it was for all the same; see Undone.
 //
-// A command that did not run is a *StartError if it never can, and else what Witness.Start says, or the system for want
+// A command that did not run is a *StartError if it never can, and else what WitnessLink.Start says, or the system for want
 // of something.
 func (c *Command) Run(ctx context.Context) (ExecOutput, error) {
 	path, err := lookup(c.Argv[0], c.Env, c.Dir)

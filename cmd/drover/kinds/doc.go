@@ -2,7 +2,7 @@
 //
 //   - exec runs a command: Exec is its handler, Command what it runs, and ExecInput and ExecOutput are what stands in
 //     the row. A command is watched by the node's witness, so it is gone, with all that it started in its process
-//     group, when the node is; see supervisor.Witness.
+//     group, when the node is; see supervisor.WitnessLink.
 //   - http sends a request: HTTP is its handler, and HTTPInput and HTTPOutput are what stands in the row.
 //   - sleep waits, and noop does nothing.
 //

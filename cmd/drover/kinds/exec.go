@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -14,8 +15,8 @@ import (
 
 // ExecOptions are for Exec.
 type ExecOptions struct {
-	// Witness watches the commands. While it is gone every attempt fails, to be retried.
-	Witness *supervisor.Witness
+	// Witness watches the commands. While there is none, attempts are put off.
+	Witness *supervisor.WitnessLink
 
 	// Env is what every command gets, and Dir where those run whose input names no directory, or a relative one. "": the
 	// node's. See ServeEnv.
@@ -131,5 +132,11 @@ func verdict(output ExecOutput, err error) (any, error) {
 	if _, ran := errors.AsType[*ExitError](err); ran {
 		return nil, runner.WithOutput(err, output.Encode())
 	}
+	if errors.Is(err, supervisor.ErrWitnessGone) || errors.Is(err, supervisor.ErrWitnessSilent) {
+		return nil, runner.Snooze(witnessPause) // it has not run, and that is no fault of the command's
+	}
 	return nil, err
 }
+
+// witnessPause is between attempts while there is no witness.
+const witnessPause = time.Second

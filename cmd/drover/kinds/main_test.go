@@ -13,9 +13,9 @@ import (
 
 func TestMain(m *testing.M) { etcdtest.Main(m) }
 
-func newWitness(t *testing.T) *supervisor.Witness {
+func newWitness(t *testing.T) *supervisor.WitnessLink {
 	t.Helper()
-	w, err := supervisor.StartWitness(t.Context(), supervisor.WitnessOptions{})
+	w, err := supervisor.Witness(supervisor.WitnessOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,8 +13,16 @@
 // shared with the node, instead of 17. That is also why its protocol is of plain lines: encoding/json and fmt would move
 // this package behind much of what it wants to be in front of.
 //
-// It does not end the node's session in etcd. For that it will have to enter the whole program, by executing it once
-// more in place, which keeps its pid and start time.
+// When the node has died it then executes the wills that the node has left with it, one for each session: they say in
+// etcd that the node is dead. For that it enters the whole program, by executing it once more in place, see package
+// undertaker. A node that leaves revokes its will first, and one that is frozen is not dead.
+//
+// # Process 1
+//
+// The death of process 1 of a PID namespace takes all others along, so no witness could outlive a node that is process 1
+// of its container. There the witness is process 1, and the node its child: see Precede. It also does what is asked of
+// process 1: it passes signals on to the node, reaps orphans, and exits as the node does. Its death is everybody's, so
+// whoever kills it, or the container, ends without a word: then the kernel and the TTL tell.
 //
 // # Limits
 //

@@ -22,8 +22,12 @@ func (w *watcher) heed(words []string) {
 		}
 	case len(words) == 2 && words[0] == WordForget:
 		w.forget(number(words[1]))
+	case len(words) == 3 && words[0] == WordWill:
+		w.wills[words[1]] = words[2]
+	case len(words) == 2 && words[0] == WordRevoke:
+		delete(w.wills, words[1])
 	case len(words) == 1 && words[0] == WordLeave:
-		w.ending = true
+		w.leaving = true
 	default:
 		panic("drover: the witness was told what it does not understand")
 	}
@@ -71,7 +75,7 @@ func (w *watcher) admit(g *group) (refused string) {
 	}
 	w.groups[g.number] = g
 	switch {
-	case w.ending:
+	case w.ending():
 		return RefusedLeaving
 	case known && deadline <= Now():
 		return RefusedDeadline
@@ -102,7 +106,7 @@ func (w *watcher) doom(now time.Duration) {
 	for _, g := range w.groups {
 		at, known := w.deadlines[g.session]
 		late := known && at <= now
-		if !g.doomed && (w.ending || late) {
+		if !g.doomed && (w.ending() || late) {
 			g.doomed, g.late = true, late
 			w.pause = minPause
 		}

@@ -12,6 +12,8 @@ const (
 	WordDeadline = "deadline" // SESSION NANOSECONDS: replaces the last one; on the clock that Now reads
 	WordGroup    = "group"    // NUMBER PGID START SESSION: answered by ack or refused; NoSession for none
 	WordForget   = "forget"   // NUMBER: nothing of it is left
+	WordWill     = "will"     // SESSION WILL: replaces the last one; see package undertaker for what it holds
+	WordRevoke   = "revoke"   // SESSION: there is no will any more
 	WordLeave    = "leave"    // the node leaves: kill what is left, then exit
 
 	// From the witness.
@@ -23,7 +25,7 @@ const (
 )
 
 // Version of the conversation. Node and witness are the same file on Linux; elsewhere an upgrade may come between.
-const Version = "1"
+const Version = "2"
 
 // NoSession stands for the session of a group that only the node's end concerns.
 const NoSession = "-"

@@ -88,3 +88,15 @@ func (a *alarm) set(at time.Duration) time.Duration {
 	}
 	return -1
 }
+
+// stash puts data where whoever is executed in this process's place finds it.
+func stash(data []byte) (fd int, err error) {
+	fd, err = unix.MemfdCreate("drover-wills", 0)
+	if err != nil {
+		return -1, err
+	}
+	if err = writeAll(fd, data); err == nil {
+		_, err = unix.Seek(fd, 0, 0)
+	}
+	return fd, err
+}

@@ -19,7 +19,10 @@ type watcher struct {
 
 	deadlines map[string]time.Duration // by session
 	groups    map[int64]*group         // by the node's number
-	ending    bool                     // the node is gone or leaves: nothing may be left
+	wills     map[string]string        // by session
+	child     *child                   // the node, if it is a child of this process; else nil
+	dead      bool                     // the node is: nothing may be left
+	leaving   bool                     // the node leaves: likewise
 	pause     time.Duration            // until what is doomed is looked at again
 }
 
@@ -28,27 +31,49 @@ const (
 	maxPause = 100 * time.Millisecond
 )
 
-func watch(pidfd bool) (code int) {
+// exitFault is the exit code of a witness that had to give up.
+const exitFault = 2
+
+// beside watches the process that has started this one.
+func beside(pidfd bool) (code int) {
 	// Whoever means the node, a terminal or an init system, is not to end what proves the node's end.
-	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM,
-		unix.SIGPIPE, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU)
-	nameProcess(name)
-	w := &watcher{conn: connFD, node: -1, alarm: newAlarm(), deadlines: map[string]time.Duration{}, groups: map[int64]*group{}}
+	signal.Ignore(append(forwarded(), unix.SIGALRM, unix.SIGPIPE, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU)...)
+	w := newWatcher(connFD)
 	if pidfd {
 		w.node = nodeFD
 	}
+	return w.watch()
+}
+
+func newWatcher(conn int) *watcher {
+	return &watcher{
+		conn: conn, node: -1, alarm: newAlarm(),
+		deadlines: map[string]time.Duration{}, groups: map[int64]*group{}, wills: map[string]string{},
+	}
+}
+
+// watch returns the exit code once there is nothing to watch any more; or never, if there is something to be said in
+// etcd then.
+func (w *watcher) watch() (code int) {
+	nameProcess(name)
 	if err := unix.SetNonblock(w.conn, true); err != nil {
-		return 2 // started by hand
+		return exitFault // started by hand
 	}
 	w.tell(WordHello, Version)
 	defer func() {
 		if fault := recover(); fault != nil {
 			w.confess(fault)
-			code = 2
+			code = exitFault
 		}
 	}()
 	w.run()
-	return 0
+	if w.child != nil {
+		code = w.child.exitCode()
+	}
+	if w.dead && len(w.wills) > 0 {
+		w.executeWills(code)
+	}
+	return code
 }
 
 // confess tells the node of a fault of ours. The groups live on: the node learns of it at once, and decides.
@@ -73,13 +98,26 @@ func (w *watcher) run() {
 		w.listen()
 		w.flush() // who asked is not to wait for a census
 		if nodeEnded || w.conn < 0 && w.node < 0 {
-			w.ending = true
+			w.dead = true
 		}
 		w.doom(Now())
 		w.sweep()
-		if w.ending && len(w.groups) == 0 {
-			return
+		if w.ending() && len(w.groups) == 0 {
+			if w.dead || w.child == nil {
+				return
+			}
+			w.hangUp() // whoever waits for the end of the conversation is not to wait for that of the node
 		}
+	}
+}
+
+// ending: nothing of what the node has started may be left.
+func (w *watcher) ending() bool { return w.dead || w.leaving }
+
+func (w *watcher) hangUp() {
+	if w.conn >= 0 {
+		_ = unix.Close(w.conn)
+		w.conn, w.out = -1, nil
 	}
 }
 
@@ -93,7 +131,7 @@ func (w *watcher) wait() (nodeEnded bool) {
 		}
 	}
 	// Once seen, the node's end would only keep us from pausing.
-	if w.node >= 0 && !w.ending {
+	if w.node >= 0 && !w.dead {
 		fds = append(fds, unix.PollFd{Fd: int32(w.node), Events: unix.POLLIN})
 	}
 	timeout := w.alarm.set(w.nextDeadline())
@@ -139,8 +177,7 @@ func (w *watcher) listen() {
 		case errors.Is(err, unix.EAGAIN):
 			return
 		case err != nil || n == 0:
-			_ = unix.Close(w.conn)
-			w.conn, w.out = -1, nil
+			w.hangUp()
 			return
 		}
 		w.in = append(w.in, buf[:n]...)

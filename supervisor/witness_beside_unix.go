@@ -26,22 +26,20 @@ import (
 // longer is a machine without memory, or somebody who stopped it.
 const witnessPatience = 5 * time.Second
 
-// Witness is the node's end of its witness: the small process that kills what Start has started when this process ends,
-// however it ends, and when a session's deadline passes while this process is frozen. It is one process: once that is
-// gone, so is the Witness, and StartWitness with After makes the next one. Its methods may be called by any goroutine.
+// beside is one witness: once that process is gone, so is this. Its methods may be called by any goroutine.
 //
-// The witness is this program, executed again, so it needs nothing to be installed; its package witness takes over
+// The process is this program, executed again, so it needs nothing to be installed; its package witness takes over
 // before main. It runs in a session of its own, out of a terminal's reach, and ignores the signals by which people and
 // init systems end programs. What ends a whole cgroup ends it too.
-type Witness struct {
-	process  *os.Process
+type beside struct {
+	process  *os.Process // nil if it is not our child but our parent
 	identity lease.Identity
 	conn     *os.File
 	charges  *charges
 	outbox   *outbox
 	logger   *zap.Logger
 
-	leaving atomic.Bool   // Close was called
+	leaving atomic.Bool   // close was called
 	ready   chan struct{} // a doorbell, rung by run
 	done    chan struct{} // closed by run, after err was set
 	err     error
@@ -49,46 +47,38 @@ type Witness struct {
 	working sync.WaitGroup
 }
 
-// StartWitness starts a witness for this process. ctx is for the start only.
-//
-// A node's record in etcd names its witness, because the node counts as dead only when both are. So the record with the
-// Identity of a witness must be written before anything is started through it.
-func StartWitness(ctx context.Context, o WitnessOptions) (*Witness, error) {
-	w := &Witness{
-		charges: newCharges(),
-		outbox:  newOutbox(),
-		logger:  o.Logger,
-		ready:   make(chan struct{}, 1),
-		done:    make(chan struct{}),
+func newBeside(c *charges, log *zap.Logger) *beside {
+	return &beside{
+		charges: c, outbox: newOutbox(), logger: log,
+		ready: make(chan struct{}, 1), done: make(chan struct{}),
 	}
-	if w.logger == nil {
-		w.logger = zap.NewNop()
-	}
-	if o.After != nil {
-		select {
-		case <-o.After.done:
-			w.charges = o.After.charges
-		default:
-			return nil, errors.New("supervisor: start a witness: the one that it is to follow lives")
-		}
-	}
-	if err := w.spawn(); err != nil {
-		return nil, fmt.Errorf("supervisor: start a witness: %w", err)
-	}
-	w.working.Go(w.run)
-	w.working.Go(w.post)
-	err := w.greet(ctx)
-	if err == nil {
-		err = w.charges.handTo(ctx, w)
-	}
-	if err != nil {
-		err = errors.Join(fmt.Errorf("supervisor: start a witness: %w", err), w.end())
-		return nil, err
-	}
-	return w, nil
 }
 
-func (w *Witness) spawn() error {
+// begin returns once the witness is ready. It is not told anything yet.
+func (w *beside) begin(ctx context.Context) error {
+	w.working.Go(w.run)
+	w.working.Go(w.post)
+	if err := w.greet(ctx); err != nil {
+		return errors.Join(err, w.end())
+	}
+	return nil
+}
+
+// adopt takes up the conversation with the witness that has started this process, over that descriptor.
+func (w *beside) adopt(socket string) error {
+	fd, err := strconv.Atoi(socket)
+	if err != nil {
+		return fmt.Errorf("%s is %q, which is no descriptor", witness.SocketVariable, socket)
+	}
+	unix.CloseOnExec(fd)
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return fmt.Errorf("%s: %w", witness.SocketVariable, err)
+	}
+	w.conn = os.NewFile(uintptr(fd), "witness")
+	return nil
+}
+
+func (w *beside) spawn() error {
 	program, err := witness.Executable()
 	if err != nil {
 		return err
@@ -125,7 +115,7 @@ func (w *Witness) spawn() error {
 }
 
 // greet waits until the witness is ready. Not before has it set up the signals that it ignores.
-func (w *Witness) greet(ctx context.Context) error {
+func (w *beside) greet(ctx context.Context) error {
 	select {
 	case <-w.ready:
 	case <-w.done:
@@ -135,35 +125,18 @@ func (w *Witness) greet(ctx context.Context) error {
 	case <-time.After(witnessPatience):
 		return ErrWitnessSilent
 	}
+	pid := os.Getppid()
+	if w.process != nil {
+		pid = w.process.Pid
+	}
 	var err error
-	w.identity, err = lease.Of(w.process.Pid)
+	w.identity, err = lease.Of(pid)
 	return err
 }
 
-// Identity is the witness's, for the node's record: see StartWitness.
-func (w *Witness) Identity() lease.Identity { return w.identity }
-
-// Deadline tells the witness until when a session lives: what runs under it is killed at that time, unless a later one
-// has been told by then. It is a time of lease.Boottime. Call it before the first command of a session and after each
-// renewal, and go on when the witness is gone, for the sake of its successor. It never blocks.
-func (w *Witness) Deadline(session string, at time.Duration) { w.charges.setDeadline(session, at) }
-
-// Done is closed when the witness has ended.
-func (w *Witness) Done() <-chan struct{} { return w.done }
-
-// Err is nil until Done is closed, and after Close. Else it says how the witness ended, and wraps ErrWitnessGone.
-func (w *Witness) Err() error {
-	select {
-	case <-w.done:
-		return w.err
-	default:
-		return nil
-	}
-}
-
-// Close ends the witness, which first kills what still runs. If that won't die before ctx ends, Close kills the witness
+// close ends the witness, which first kills what still runs. If that won't die before ctx ends, close kills the witness
 // itself and returns the cause. Closing a witness that is gone is no error.
-func (w *Witness) Close(ctx context.Context) error {
+func (w *beside) close(ctx context.Context) error {
 	w.leaving.Store(true)
 	w.outbox.add(witness.Line(witness.WordLeave))
 	var err error
@@ -176,27 +149,38 @@ func (w *Witness) Close(ctx context.Context) error {
 	return err
 }
 
-// end kills the witness: it is our child, and run alone reaps it, so its pid can't be another's.
-func (w *Witness) end() error {
-	err := w.process.Kill()
-	if errors.Is(err, os.ErrProcessDone) {
-		err = nil
-	}
+// end kills the witness: it is our child, and run alone reaps it, so its pid can't be another's. A parent is hung up on.
+func (w *beside) end() error {
+	err := w.kill()
 	w.working.Wait()
 	return err
 }
 
+func (w *beside) kill() error {
+	if w.process == nil {
+		return w.conn.Close()
+	}
+	if err := w.process.Kill(); !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return nil
+}
+
 // run hears the witness until it ends, and reaps it.
-func (w *Witness) run() {
+func (w *beside) run() {
 	lines := bufio.NewScanner(w.conn)
 	for lines.Scan() {
 		w.heed(strings.Fields(lines.Text()))
 	}
 	if !w.leaving.Load() {
 		// Its socket has ended or made no sense. Should it live, nobody can talk to it any more.
-		_ = w.process.Kill() // it fails if it is dead, and then all is well
+		_ = w.kill() // it fails if it is dead, and then all is well
 	}
-	state, err := w.process.Wait()
+	var state *os.ProcessState
+	var err error
+	if w.process != nil {
+		state, err = w.process.Wait()
+	}
 	switch {
 	case err != nil:
 		w.err = fmt.Errorf("%w: %w", ErrWitnessGone, err)
@@ -211,7 +195,7 @@ func (w *Witness) run() {
 	_ = w.conn.Close() // nothing can be lost in it any more
 }
 
-func (w *Witness) heed(words []string) {
+func (w *beside) heed(words []string) {
 	if len(words) < 2 {
 		return
 	}
@@ -220,7 +204,7 @@ func (w *Witness) heed(words []string) {
 	case witness.WordHello:
 		if words[1] != witness.Version {
 			w.fault = "it is of another version than this process"
-			_ = w.process.Kill() // it has nothing to do yet
+			_ = w.kill() // it has nothing to do yet
 			return
 		}
 		select {
@@ -242,7 +226,7 @@ func (w *Witness) heed(words []string) {
 }
 
 // post sends what the outbox holds, so that nobody has to wait for a witness that does not read.
-func (w *Witness) post() {
+func (w *beside) post() {
 	for {
 		lines, open := w.outbox.take()
 		if !open {

@@ -1,0 +1,61 @@
+//go:build linux || darwin
+
+package witness
+
+import (
+	"os"
+	"slices"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// UndertakerName is argument zero of what a witness becomes, in place, to execute the wills of a node that is dead. Two
+// arguments follow: the descriptor that holds the wills, a line each, and the exit code that is owed.
+const UndertakerName = "drover-undertaker"
+
+// executeWills enters the whole program, which can speak with etcd. It has this process's pid and start time: by them
+// others see that the node's death is being taken care of. It returns if that can't be done, and then only the TTL tells
+// of the node's death.
+func (w *watcher) executeWills(code int) {
+	var lines []byte
+	for _, session := range sorted(w.wills) {
+		lines = append(append(lines, w.wills[session]...), '\n')
+	}
+	program, err := Executable()
+	if err != nil {
+		return
+	}
+	w.hangUp()
+	if w.node >= 0 {
+		_ = unix.Close(w.node)
+	}
+	fd, err := stash(lines)
+	if err != nil {
+		return
+	}
+	// The environment is the witness's own but for its GOMAXPROCS: what counts of the node's is in the wills.
+	_ = syscall.Exec(program, []string{UndertakerName, strconv.Itoa(fd), strconv.Itoa(code)}, nil)
+	_ = os.NewFile(uintptr(fd), "wills").Close()
+}
+
+func sorted(wills map[string]string) []string {
+	sessions := make([]string, 0, len(wills))
+	for session := range wills {
+		sessions = append(sessions, session)
+	}
+	slices.Sort(sessions)
+	return sessions
+}
+
+func writeAll(fd int, data []byte) error {
+	for len(data) > 0 {
+		n, err := unix.Write(fd, data)
+		if err != nil {
+			return err
+		}
+		data = data[n:]
+	}
+	return nil
+}

@@ -1,0 +1,261 @@
+//go:build linux || darwin
+
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/drover-run/drover/lease"
+	"github.com/drover-run/drover/supervisor/internal/witness"
+)
+
+// WitnessLink is this process's end of its witness. Should the witness die, another one is started, which is told
+// everything; until then no command is started, and those that run go on. Its methods may be called by any goroutine.
+type WitnessLink struct {
+	logger  *zap.Logger
+	charges *charges
+	ctx     context.Context // ends when Close is called
+	leave   context.CancelFunc
+	tending sync.WaitGroup
+
+	mu       sync.Mutex // guards all below
+	current  *beside    // nil while there is none
+	changed  chan struct{}
+	identity lease.Identity // of the one that is, was, or is about to be
+	failure  error          // why there is none
+	records  map[*record]bool
+}
+
+// record is where a node says who its witness is.
+type record func(ctx context.Context, identity lease.Identity) error
+
+// Witness puts a witness beside this process. Call it first thing in main.
+//
+// Where this process is number 1 of a PID namespace, as in most containers, its death would take a witness along. There
+// Witness executes the program once more, in place: process 1 becomes the witness, passes signals on, reaps, and exits
+// as its child does, which is this program again, with the same arguments, and in which Witness returns.
+//
+// The error is [ErrNoWitness] on systems that know no process groups, or says what is missing: /proc on Linux, or
+// processes.
+func Witness(o WitnessOptions) (*WitnessLink, error) {
+	l := &WitnessLink{
+		logger: o.Logger, charges: newCharges(), changed: make(chan struct{}), records: map[*record]bool{},
+	}
+	if l.logger == nil {
+		l.logger = zap.NewNop()
+	}
+	l.ctx, l.leave = context.WithCancel(context.Background())
+	w, err := l.first()
+	if err != nil {
+		l.leave()
+		return nil, fmt.Errorf("supervisor: start a witness: %w", err)
+	}
+	l.mu.Lock()
+	l.identity = w.identity
+	l.mu.Unlock()
+	if err := l.charges.handTo(l.ctx, w); err != nil {
+		return nil, fmt.Errorf("supervisor: start a witness: %w", errors.Join(err, w.end()))
+	}
+	l.set(w, nil)
+	l.tending.Go(func() { l.tend(w) })
+	return l, nil
+}
+
+func (l *WitnessLink) first() (*beside, error) {
+	socket, started := os.LookupEnv(witness.SocketVariable)
+	switch {
+	case started:
+		if err := os.Unsetenv(witness.SocketVariable); err != nil {
+			return nil, err
+		}
+		w := newBeside(l.charges, l.logger)
+		if err := w.adopt(socket); err != nil {
+			return nil, err
+		}
+		return w, w.begin(l.ctx)
+	case os.Getpid() == 1:
+		return nil, witness.Precede(os.Args) //nolint:forbidigo // they are passed on, not read
+	default:
+		return l.spawn()
+	}
+}
+
+func (l *WitnessLink) spawn() (*beside, error) {
+	w := newBeside(l.charges, l.logger)
+	if err := w.spawn(); err != nil {
+		return nil, err
+	}
+	return w, w.begin(l.ctx)
+}
+
+// tend replaces a witness that has died, until Close is called.
+func (l *WitnessLink) tend(w *beside) {
+	for {
+		<-w.done
+		if l.ctx.Err() != nil {
+			return
+		}
+		l.set(nil, w.err)
+		begun := time.Now()
+		l.logger.Warn("the witness is gone, another one is started", zap.Error(w.err))
+		if w = l.replace(); w == nil {
+			return
+		}
+		l.logger.Info("there is a witness again", zap.Int("pid", w.identity.PID), zap.Duration("after", time.Since(begun)))
+	}
+}
+
+// replace returns nil once Close was called.
+func (l *WitnessLink) replace() *beside {
+	pause := newPause()
+	said := false
+	for l.ctx.Err() == nil {
+		w, err := l.next()
+		if err == nil {
+			return w
+		}
+		l.set(nil, err)
+		if !said && l.ctx.Err() == nil {
+			said = true
+			l.logger.Error("no witness can be started, it is tried again and again", zap.Error(err))
+		}
+		select {
+		case <-l.ctx.Done():
+		case <-time.After(pause.NextBackOff()):
+		}
+	}
+	return nil
+}
+
+// next starts a witness and tells it everything, after it is on the record of every node: a node counts as dead when it
+// and the witness on its record are, and then nothing may be left of what is watched.
+func (l *WitnessLink) next() (*beside, error) {
+	w, err := l.spawn()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(l.ctx)
+	defer cancel(nil)
+	gone := make(chan struct{})
+	defer close(gone)
+	go func() {
+		select {
+		case <-w.done:
+			cancel(w.err)
+		case <-gone:
+		}
+	}()
+	for _, r := range l.present(w.identity) {
+		if err := (*r)(ctx, w.identity); err != nil {
+			return nil, errors.Join(err, w.end())
+		}
+	}
+	if err := l.charges.handTo(ctx, w); err != nil {
+		return nil, errors.Join(err, w.end())
+	}
+	l.set(w, nil)
+	return w, nil
+}
+
+func (l *WitnessLink) present(identity lease.Identity) (records []*record) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.identity = identity
+	for r := range l.records {
+		records = append(records, r)
+	}
+	return records
+}
+
+func (l *WitnessLink) set(w *beside, why error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.current, l.failure = w, why
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// attach has each next witness put on record by this, until detached.
+func (l *WitnessLink) attach(r record) (detach func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.records[&r] = true
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.records, &r)
+	}
+}
+
+// Identity is the witness's, for the node's record. It changes when the witness is replaced.
+func (l *WitnessLink) Identity() lease.Identity {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.identity
+}
+
+// Err is nil while there is a witness, and after Close. Else it says why there is none now, and wraps [ErrWitnessGone] if
+// it has ended.
+func (l *WitnessLink) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.current == nil {
+		return l.failure
+	}
+	return nil
+}
+
+// Deadline tells the witness until when a session lives: what runs under it is killed at that time, unless a later one
+// has been told by then. It is a time of lease.Boottime. A node does it for its session. It never blocks.
+func (l *WitnessLink) Deadline(session string, at time.Duration) { l.charges.setDeadline(session, at) }
+
+func (l *WitnessLink) setWill(session, will string) { l.charges.setWill(session, will) }
+func (l *WitnessLink) revokeWill(session string)    { l.charges.revokeWill(session) }
+
+// Close ends the witness, which first kills what still runs. If that won't die before ctx ends, Close kills the witness
+// itself and returns the cause. It may be called more than once.
+func (l *WitnessLink) Close(ctx context.Context) error {
+	l.leave()
+	l.mu.Lock()
+	w := l.current
+	l.mu.Unlock()
+	var err error
+	if w != nil {
+		err = w.close(ctx)
+	}
+	l.tending.Wait()
+	l.set(nil, nil)
+	return err
+}
+
+// await returns the witness, and waits for one that is about to replace another.
+func (l *WitnessLink) await(ctx context.Context) (*beside, error) {
+	patience := time.NewTimer(witnessPatience)
+	defer patience.Stop()
+	for {
+		l.mu.Lock()
+		w, changed, why := l.current, l.changed, l.failure
+		l.mu.Unlock()
+		switch {
+		case l.ctx.Err() != nil:
+			return nil, ErrWitnessGone
+		case w != nil:
+			return w, nil
+		}
+		select {
+		case <-changed:
+		case <-l.ctx.Done():
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-patience.C:
+			return nil, fmt.Errorf("%w: %w", ErrWitnessGone, why)
+		}
+	}
+}

@@ -1,0 +1,161 @@
+package supervisor
+
+import (
+	"context"
+	"os"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/drover-run/drover/lease"
+	"github.com/drover-run/drover/registry"
+	"github.com/drover-run/drover/supervisor/internal/undertaker"
+)
+
+// willTimeout is for the look whether the witness will get through to etcd.
+const willTimeout = 10 * time.Second
+
+// witnessed keeps the witness of a node and its session in step: the session's record names the witness, and the witness
+// knows the session's deadline and how to end it.
+type witnessed struct {
+	link     *WitnessLink // nil: there is none
+	registry *registry.Registry
+	access   undertaker.Access
+	log      *zap.Logger
+	detach   func()
+
+	ctx     context.Context // ends with the node
+	cancel  context.CancelFunc
+	leaving sync.WaitGroup // of wills
+
+	mu   sync.Mutex        // held while a session is opened or its record changed: no other witness comes between
+	held *registry.Session // opened last
+	told *registry.Session // the last that a will was left for
+}
+
+func newWitnessed(c Config, log *zap.Logger) *witnessed {
+	w := &witnessed{link: c.Witness, registry: c.Registry, access: accessOf(c), log: log.Named("witness"), detach: func() {}}
+	w.ctx, w.cancel = context.WithCancel(context.Background())
+	return w
+}
+
+// accessOf takes what the registry's client tells if nothing else was said. It does not tell of certificates.
+func accessOf(c Config) undertaker.Access {
+	if a := c.WitnessAccess; a != nil {
+		return undertaker.Access{
+			Endpoints: a.Endpoints, Username: a.Username, Password: a.Password,
+			CA: a.CA, Cert: a.Cert, Key: a.Key, ServerName: a.ServerName,
+		}
+	}
+	client := c.Registry.Client()
+	return undertaker.Access{Endpoints: client.Endpoints(), Username: client.Username, Password: client.Password}
+}
+
+func (w *witnessed) begin() {
+	if w.link != nil {
+		w.detach = w.link.attach(w.record)
+	}
+}
+
+// end is for after the session's.
+func (w *witnessed) end() {
+	w.cancel()
+	w.detach()
+	w.leaving.Wait()
+}
+
+// open opens the node's next session.
+func (w *witnessed) open(ctx context.Context, info registry.NodeInfo, ttl time.Duration) (*registry.Session, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.link != nil {
+		info.Witness = w.link.Identity()
+	}
+	s, err := w.registry.OpenSession(ctx, info, ttl)
+	if err != nil {
+		return nil, err
+	}
+	w.held = s
+	if w.link != nil && len(w.access.Endpoints) > 0 {
+		w.leaving.Go(func() { w.leaveWill(s) })
+	}
+	return s, nil
+}
+
+// leave ends a session as it should end, of which the witness has nothing to say.
+func (w *witnessed) leave(ctx context.Context, s *registry.Session) error {
+	err := w.registry.Leave(ctx, s)
+	if err == nil && w.link != nil {
+		w.link.revokeWill(s.ID())
+	}
+	return err
+}
+
+func (w *witnessed) renewed(s *registry.Session) {
+	if w.link != nil {
+		w.link.Deadline(s.ID(), s.BootDeadline())
+	}
+}
+
+// record puts a new witness on the record of the session that is held. One that is over needs none, and the next one has
+// it from the start.
+func (w *witnessed) record(ctx context.Context, identity lease.Identity) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.held
+	if s == nil || !s.Alive() {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-s.Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	if err := w.registry.RecordWitness(ctx, s, identity); err != nil && s.Alive() {
+		return err
+	}
+	if w.told == s {
+		w.setWill(s) // the record is a part of it
+	}
+	return nil
+}
+
+// leaveWill tries whether the witness will get through to etcd, as it would be too late to say so when the node is dead,
+// and leaves the will. A witness that tried in vain would keep others from going by the kernel's word.
+func (w *witnessed) leaveWill(s *registry.Session) {
+	ctx, cancel := context.WithTimeout(w.ctx, willTimeout)
+	defer cancel()
+	if err := w.access.Try(ctx, s.Key()); err != nil {
+		if w.ctx.Err() == nil {
+			w.log.Warn("the witness can't reach etcd: should this process die, others of other machines take over when the TTL is over, not at once",
+				zap.Error(err), zap.String("advice", "set Config.WitnessAccess"))
+		}
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s.Alive() {
+		w.setWill(s)
+	}
+}
+
+// setWill needs mu.
+func (w *witnessed) setWill(s *registry.Session) {
+	t, err := w.registry.Testament(s)
+	if err != nil {
+		w.log.Error("no will", zap.Error(err))
+		return
+	}
+	will, err := undertaker.Will{Access: w.access, Testament: t, PID: os.Getpid()}.Encode()
+	if err != nil {
+		w.log.Error("no will", zap.Error(err))
+		return
+	}
+	w.link.setWill(s.ID(), will)
+	w.told = s
+}
