@@ -87,6 +87,7 @@ func TestLayoutRulesReject(t *testing.T) {
 				"cmd/drover/etcd/a.go": `package etcd; import _ "go.etcd.io/etcd/server/v3/embed"`,
 				"actors/a.go":          `package actors; import _ "` + protoActor + `/actor"`,
 				"lease/a.go":           `package lease; import _ "go.etcd.io/etcd/client/v3"`,
+				"e2e/host/a.go":        `package main; import _ "` + protoActor + `/remote"`,
 			},
 		},
 		"a test kit in a library": {

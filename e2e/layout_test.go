@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path"
 	"slices"
 	"strconv"
@@ -40,7 +41,7 @@ var bans = []struct {
 	},
 	{
 		imported: protoActor + "/remote",
-		allowed:  nowhere,
+		allowed:  func(s source) bool { return within(s.dir(), "e2e/host") },
 		why: "it has no authentication, and its decoder panics on types it does not know: " +
 			"whether a program listens for actors elsewhere is its author's decision, not ours",
 	},
@@ -76,6 +77,25 @@ func TestEveryPackageCommentStandsInDocGo(t *testing.T)   { holds(t, commentsInD
 func TestFilesStayShort(t *testing.T)                     { holds(t, filesStayShort) }
 func TestTestsDoNotSleep(t *testing.T)                    { holds(t, testsDoNotSleep) }
 func TestRootHoldsOnlyWhatWasAgreed(t *testing.T)         { holds(t, rootAsAgreed) }
+
+// What is banned everywhere but in examples and tests must not come along with something else either.
+func TestNothingThatIsInstalledLinksProtoActorsRemote(t *testing.T) {
+	list := exec.Command("go", "list", "-deps", "./lease", "./registry", "./runner", "./actors", "./supervisor", "./cmd/...")
+	list.Dir = ".."
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("%s: %v", list, err)
+	}
+	linked := strings.Fields(string(out))
+	if !slices.Contains(linked, protoActor+"/actor") {
+		t.Fatalf("%s does not name %s/actor, which is linked", list, protoActor)
+	}
+	for _, imported := range linked {
+		if within(imported, protoActor+"/remote") || within(imported, protoActor+"/cluster") {
+			t.Errorf("%s is linked, by way of a package that is not ours", imported)
+		}
+	}
+}
 
 // A rule returns what it finds wrong with a tree, each with the reason why the rule is there.
 type rule func(tree) problems

@@ -19,6 +19,21 @@ var long = flag.Bool("long", false, "run the long versions of the tests")
 var binary string
 
 func TestMain(m *testing.M) {
+	if config := os.Getenv(memberVariable); config != "" {
+		fmt.Fprintln(os.Stderr, memberMain(config)) // it does not return while all is well
+		os.Exit(1)
+	}
+	if os.Getenv(reaperVariable) != "" {
+		reaperMain()
+		os.Exit(0)
+	}
+	if config := os.Getenv(programVariable); config != "" {
+		if err := programMain(config); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	flag.Parse()
 	if err := prepare(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -25,6 +25,8 @@ type program struct {
 	output syncBuffer // both streams
 	exited chan struct{}
 	err    error // of Wait; to be read after exited
+	// replaced: another one goes on in its place, so that only its end is worth to be told.
+	replaced bool
 }
 
 // syncBuffer is a buffer that is written while it is read.
@@ -48,23 +50,42 @@ func (s *syncBuffer) String() string {
 // launch starts drover and leaves it running.
 func launch(t *testing.T, args ...string) *program {
 	t.Helper()
-	p := &program{t: t, exited: make(chan struct{})}
-	p.cmd = exec.Command(binary, args...)
+	return launchCommand(t, exec.Command(binary, args...))
+}
+
+func launchCommand(t *testing.T, cmd *exec.Cmd) *program {
+	t.Helper()
+	p := &program{t: t, cmd: cmd, exited: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
-	if err := p.cmd.Start(); err != nil {
+	reaper, err := theReaper()
+	if err == nil {
+		err = p.cmd.Start()
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
+	_ = reaper.mind(cmd.Process.Pid) // it only matters when all else fails
 	go func() {
 		defer close(p.exited)
 		p.err = p.cmd.Wait()
+		_ = reaper.forget(cmd.Process.Pid) // as above
 	}()
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
-			t.Logf("drover %s said:\n%s", strings.Join(args, " "), p.output.String())
+			t.Logf("%s said:\n%s", strings.Join(cmd.Args, " "), p.said())
 		}
 	})
 	return p
+}
+
+// said is what it printed, or its end.
+func (p *program) said() string {
+	all := p.output.String()
+	if p.replaced {
+		all = all[max(0, len(all)-1<<10):]
+	}
+	return all
 }
 
 // kill is SIGKILL: no goodbye.
