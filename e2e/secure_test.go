@@ -1,11 +1,11 @@
 package e2e
 
 import (
+	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -92,7 +92,7 @@ func TestNodeAndWitnessWithTLSAndAPassword(t *testing.T) {
 	eventually(t, "it to run", func() bool { return strings.Contains(get(), `"status":"running"`) })
 	witness := witnessOf(t, first.cmd.Process.Pid)
 	for _, file := range []string{"environ", "cmdline"} {
-		content, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(witness), file))
+		content, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", witness, file))
 		if err == nil && strings.Contains(string(content), password) {
 			t.Errorf("the password is in the witness's %s", file)
 		}

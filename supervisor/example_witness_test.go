@@ -1,7 +1,8 @@
-package supervisor_test
+package supervisor_test //nolint:testableexamples // it needs an etcd
 
 import (
 	"context"
+	"errors"
 	"log"
 	"os"
 	"os/signal"
@@ -24,30 +25,31 @@ func ExampleWitness() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	if err := serveWith(witness); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func serveWith(witness *supervisor.WitnessLink) error {
 	etcd, err := clientv3.New(clientv3.Config{Endpoints: []string{"http://etcd1:2379", "http://etcd2:2379"}})
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	asked, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	reg, err := registry.Open(asked, etcd, registry.Options{Namespace: "shop"})
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	node, err := supervisor.Start(asked, actor.NewActorSystem(), supervisor.Config{
 		Registry: reg, Mux: runner.NewMux(), Witness: witness,
 	})
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 
 	<-asked.Done()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	if err := node.Stop(ctx); err != nil {
-		log.Print(err)
-	}
-	if err := witness.Close(ctx); err != nil { // after the node
-		log.Print(err)
-	}
+	return errors.Join(node.Stop(ctx), witness.Close(ctx)) // in this order
 }

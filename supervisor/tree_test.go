@@ -74,7 +74,7 @@ func (p *puppet) newLife() *life {
 		Slots:  l.slots,
 	})
 	l.desk = actors.NewDesk(actors.DeskOptions{})
-	l.witnessed = &witnessed{detach: func() {}, cancel: func() {}}
+	l.witnessed = &witnessed{detach: func() {}, ended: make(chan struct{})}
 	look := func(context.Context) (registry.Space, error) { return registry.Space{}, nil }
 	l.upkeep = newUpkeep(look, func(context.Context, registry.Space) (int, bool, error) {
 		p.mu.Lock()

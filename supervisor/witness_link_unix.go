@@ -21,8 +21,8 @@ import (
 type WitnessLink struct {
 	logger  *zap.Logger
 	charges *charges
-	ctx     context.Context // ends when Close is called
-	leave   context.CancelFunc
+	leaving chan struct{} // closed by leave
+	leave   func()
 	tending sync.WaitGroup
 
 	mu       sync.Mutex // guards all below
@@ -51,16 +51,17 @@ func Witness(o WitnessOptions) (*WitnessLink, error) {
 	if l.logger == nil {
 		l.logger = zap.NewNop()
 	}
-	l.ctx, l.leave = context.WithCancel(context.Background())
-	w, err := l.first()
+	l.leaving = make(chan struct{})
+	l.leave = sync.OnceFunc(func() { close(l.leaving) })
+	ctx := context.Background() // what is waited for has bounds of its own
+	w, err := l.first(ctx)
 	if err != nil {
-		l.leave()
 		return nil, fmt.Errorf("supervisor: start a witness: %w", err)
 	}
 	l.mu.Lock()
 	l.identity = w.identity
 	l.mu.Unlock()
-	if err := l.charges.handTo(l.ctx, w); err != nil {
+	if err := l.charges.handTo(ctx, w); err != nil {
 		return nil, fmt.Errorf("supervisor: start a witness: %w", errors.Join(err, w.end()))
 	}
 	l.set(w, nil)
@@ -68,7 +69,7 @@ func Witness(o WitnessOptions) (*WitnessLink, error) {
 	return l, nil
 }
 
-func (l *WitnessLink) first() (*beside, error) {
+func (l *WitnessLink) first(ctx context.Context) (*beside, error) {
 	socket, started := os.LookupEnv(witness.SocketVariable)
 	switch {
 	case started:
@@ -79,27 +80,42 @@ func (l *WitnessLink) first() (*beside, error) {
 		if err := w.adopt(socket); err != nil {
 			return nil, err
 		}
-		return w, w.begin(l.ctx)
+		if err := w.begin(ctx); err != nil {
+			return nil, err
+		}
+		return w, nil
 	case os.Getpid() == 1:
 		return nil, witness.Precede(os.Args) //nolint:forbidigo // they are passed on, not read
 	default:
-		return l.spawn()
+		return l.spawn(ctx)
 	}
 }
 
-func (l *WitnessLink) spawn() (*beside, error) {
+func (l *WitnessLink) spawn(ctx context.Context) (*beside, error) {
 	w := newBeside(l.charges, l.logger)
 	if err := w.spawn(); err != nil {
 		return nil, err
 	}
-	return w, w.begin(l.ctx)
+	if err := w.begin(ctx); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+func (l *WitnessLink) closed() bool {
+	select {
+	case <-l.leaving:
+		return true
+	default:
+		return false
+	}
 }
 
 // tend replaces a witness that has died, until Close is called.
 func (l *WitnessLink) tend(w *beside) {
 	for {
 		<-w.done
-		if l.ctx.Err() != nil {
+		if l.closed() {
 			return
 		}
 		l.set(nil, w.err)
@@ -116,18 +132,18 @@ func (l *WitnessLink) tend(w *beside) {
 func (l *WitnessLink) replace() *beside {
 	pause := newPause()
 	said := false
-	for l.ctx.Err() == nil {
+	for !l.closed() {
 		w, err := l.next()
 		if err == nil {
 			return w
 		}
 		l.set(nil, err)
-		if !said && l.ctx.Err() == nil {
+		if !said && !l.closed() {
 			said = true
 			l.logger.Error("no witness can be started, it is tried again and again", zap.Error(err))
 		}
 		select {
-		case <-l.ctx.Done():
+		case <-l.leaving:
 		case <-time.After(pause.NextBackOff()):
 		}
 	}
@@ -137,21 +153,14 @@ func (l *WitnessLink) replace() *beside {
 // next starts a witness and tells it everything, after it is on the record of every node: a node counts as dead when it
 // and the witness on its record are, and then nothing may be left of what is watched.
 func (l *WitnessLink) next() (*beside, error) {
-	w, err := l.spawn()
+	ctx, cancel := until(l.leaving)
+	defer cancel()
+	w, err := l.spawn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancelCause(l.ctx)
-	defer cancel(nil)
-	gone := make(chan struct{})
-	defer close(gone)
-	go func() {
-		select {
-		case <-w.done:
-			cancel(w.err)
-		case <-gone:
-		}
-	}()
+	ctx, cancel = within(ctx, w.done)
+	defer cancel()
 	for _, r := range l.present(w.identity) {
 		if err := (*r)(ctx, w.identity); err != nil {
 			return nil, errors.Join(err, w.end())
@@ -244,14 +253,14 @@ func (l *WitnessLink) await(ctx context.Context) (*beside, error) {
 		w, changed, why := l.current, l.changed, l.failure
 		l.mu.Unlock()
 		switch {
-		case l.ctx.Err() != nil:
+		case l.closed():
 			return nil, ErrWitnessGone
 		case w != nil:
 			return w, nil
 		}
 		select {
 		case <-changed:
-		case <-l.ctx.Done():
+		case <-l.leaving:
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		case <-patience.C:

@@ -25,8 +25,7 @@ type witnessed struct {
 	log      *zap.Logger
 	detach   func()
 
-	ctx     context.Context // ends with the node
-	cancel  context.CancelFunc
+	ended   chan struct{}  // closed by end, with the node's life
 	leaving sync.WaitGroup // of wills
 
 	mu   sync.Mutex        // held while a session is opened or its record changed: no other witness comes between
@@ -35,9 +34,10 @@ type witnessed struct {
 }
 
 func newWitnessed(c Config, log *zap.Logger) *witnessed {
-	w := &witnessed{link: c.Witness, registry: c.Registry, access: accessOf(c), log: log.Named("witness"), detach: func() {}}
-	w.ctx, w.cancel = context.WithCancel(context.Background())
-	return w
+	return &witnessed{
+		link: c.Witness, registry: c.Registry, access: accessOf(c), log: log.Named("witness"),
+		detach: func() {}, ended: make(chan struct{}),
+	}
 }
 
 // accessOf takes what the registry's client tells if nothing else was said. It does not tell of certificates.
@@ -58,9 +58,9 @@ func (w *witnessed) begin() {
 	}
 }
 
-// end is for after the session's.
+// end is for after the session's, once.
 func (w *witnessed) end() {
-	w.cancel()
+	close(w.ended)
 	w.detach()
 	w.leaving.Wait()
 }
@@ -107,15 +107,8 @@ func (w *witnessed) record(ctx context.Context, identity lease.Identity) error {
 	if s == nil || !s.Alive() {
 		return nil
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := within(ctx, s.Done())
 	defer cancel()
-	go func() {
-		select {
-		case <-s.Done():
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
 	if err := w.registry.RecordWitness(ctx, s, identity); err != nil && s.Alive() {
 		return err
 	}
@@ -128,10 +121,12 @@ func (w *witnessed) record(ctx context.Context, identity lease.Identity) error {
 // leaveWill tries whether the witness will get through to etcd, as it would be too late to say so when the node is dead,
 // and leaves the will. A witness that tried in vain would keep others from going by the kernel's word.
 func (w *witnessed) leaveWill(s *registry.Session) {
-	ctx, cancel := context.WithTimeout(w.ctx, willTimeout)
+	ending, stop := until(w.ended)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ending, willTimeout)
 	defer cancel()
 	if err := w.access.Try(ctx, s.Key()); err != nil {
-		if w.ctx.Err() == nil {
+		if ending.Err() == nil {
 			w.log.Warn("the witness can't reach etcd: should this process die, others of other machines take over when the TTL is over, not at once",
 				zap.Error(err), zap.String("advice", "set Config.WitnessAccess"))
 		}
@@ -158,4 +153,22 @@ func (w *witnessed) setWill(s *registry.Session) {
 	}
 	w.link.setWill(s.ID(), will)
 	w.told = s
+}
+
+// until is a context that ends when done is closed, or when it is cancelled.
+func until(done <-chan struct{}) (context.Context, context.CancelFunc) {
+	return within(context.Background(), done)
+}
+
+// within ends ctx also when done is closed.
+func within(ctx context.Context, done <-chan struct{}) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-done:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }

@@ -59,6 +59,9 @@ func (c *cli) judge(err error) (code int, text string) {
 		}
 		return e.code, e.err.Error()
 	}
+	if code, text := c.judgeEtcd(err); code != exitDone {
+		return code, text
+	}
 	switch {
 	case errors.Is(err, registry.ErrNotFound):
 		return exitNotFound, err.Error()
@@ -72,6 +75,19 @@ func (c *cli) judge(err error) (code int, text string) {
 		return exitConflict, err.Error()
 	case errors.Is(err, registry.ErrInvalid):
 		return exitUsage, err.Error()
+	}
+	if text, ok := missed(err); ok {
+		return exitFailed, text
+	}
+	if large, ok := errors.AsType[*registry.TooLargeError](err); ok {
+		return exitUsage, large.Error()
+	}
+	return exitFailed, err.Error()
+}
+
+// judgeEtcd is judge for what ails etcd; exitDone if nothing does.
+func (c *cli) judgeEtcd(err error) (code int, text string) {
+	switch {
 	case errors.Is(err, registry.ErrDenied):
 		return exitFailed, "etcd refused permission: check --user and its password, or --cert, and the user's roles for /" + c.global.namespace + "/"
 	case errors.Is(err, registry.ErrNoSpace):
@@ -81,13 +97,7 @@ func (c *cli) judge(err error) (code int, text string) {
 	case errors.Is(err, registry.ErrUnavailable), errors.Is(err, registry.ErrUnresolved):
 		return exitUnreachable, c.unreachable(err)
 	}
-	if text, ok := missed(err); ok {
-		return exitFailed, text
-	}
-	if large, ok := errors.AsType[*registry.TooLargeError](err); ok {
-		return exitUsage, large.Error()
-	}
-	return exitFailed, err.Error()
+	return exitDone, ""
 }
 
 func (c *cli) unreachable(err error) string {

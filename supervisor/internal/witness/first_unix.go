@@ -50,6 +50,7 @@ func atop(args []string) (code int) {
 	c := &child{code: make(chan int, 1)}
 	conn, err := c.start(args)
 	if err != nil {
+		//nolint:forbidigo // this is in front of main
 		_, _ = os.Stderr.WriteString("drover: the node can't be started: " + err.Error() + "\n")
 		return exitFault
 	}
