@@ -47,8 +47,7 @@ type Group struct {
 
 // Start runs a command alone in a process group that the witness watches. It returns when the command runs; that is
 // when the system has executed its file. The group ends with its leader, with this process, and with its session. If
-// ctx ends first the command has not run, or was killed at once, and the cause is returned; afterwards ctx means
-// nothing.
+// ctx ends first the command has not run, and the cause is returned; afterwards ctx means nothing.
 //
 // If the witness has just died, Start waits for the next one. The errors are ErrWitnessGone, when there was none for 5
 // seconds, ErrWitnessRefused and ErrWitnessSilent; *GateError if the command can't be executed; and others for want of
@@ -90,11 +89,13 @@ func (w *beside) start(ctx context.Context, c GroupCommand) (*Group, error) {
 	}
 	kill := context.AfterFunc(ctx, func() { g.Stop(0) })
 	err = w.await(ctx, g.answer)
-	if err == nil {
-		err = g.open(c)
-	}
+	// Once the order is given the command may have begun by the time that ctx ends. Then it is the caller's to stop it, in
+	// the way in which a command is stopped.
 	if !kill() {
 		err = context.Cause(ctx)
+	}
+	if err == nil {
+		err = g.open(c)
 	}
 	if err != nil {
 		g.Stop(0)

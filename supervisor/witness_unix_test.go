@@ -36,9 +36,10 @@ func TestWitnessEndsGroupsWhenNodeIsKilled(t *testing.T) {
 
 func TestWitnessEndsGroupsWhenFrozenNodePassesDeadline(t *testing.T) {
 	n := startNode(t)
-	n.say("deadline s1 1s")
+	n.say("deadline s1 1h")
 	n.say("deadline s2 1h")
 	doomed := n.start("s1", family, familySize)
+	n.say("deadline s1 3s") // heard before the next line is
 	other := n.start("s2", family, familySize)
 
 	n.signal(syscall.SIGSTOP)
