@@ -123,13 +123,12 @@ func TestAnotherActorSystemFinishesWhatTheLostOneRan(t *testing.T) {
 	n2 := host("n2")
 	n1.kill()
 	begun := time.Now()
-	n2.types("poke n1") // which is in the roster yet, and gone
-	n2.says("poked n1 at ")
 	for i := range together {
 		n2.says(fmt.Sprintf("attempt 2 of c%d counts from ", i))
 	}
-	if took := time.Since(begun); took > 12*time.Second {
-		t.Errorf("it took %s to take over with a TTL of 10 s", took)
+	// Its last renewal is at most a third of the TTL ago: the TTL alone would take longer.
+	if took := time.Since(begun); took > 6*time.Second {
+		t.Errorf("it took %s to take over with a TTL of 10 s and a witness", took)
 	}
 	c := client{t, etcd.Endpoint()}
 	for i := range together {

@@ -41,6 +41,9 @@ type basis struct {
 // share it.
 func (o Orphan) Mark() string { return o.sid + "/" + strconv.FormatInt(o.revision, 10) + "/" + o.ID }
 
+// Holder is the name of the node that held it.
+func (o Orphan) Holder() string { return o.node }
+
 // Proved says whether it is known that its holder is dead.
 func (o Orphan) Proved() bool { return o.proof.Proof != "" }
 

@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -85,7 +86,20 @@ func (r *Runner) adoptAll(ctx context.Context, s *registry.Session, orphans []re
 	}
 	err := g.Wait()
 	d.Claimed += int(claimed.Load())
+	if n := claimed.Load(); n > 0 {
+		r.log.Info("adopted what other sessions left", zap.Int64("count", n), zap.Strings("nodes", holders(orphans)))
+	}
 	return err
+}
+
+// holders are the names of the nodes that held the orphans.
+func holders(orphans []registry.Orphan) (nodes []string) {
+	for _, o := range orphans {
+		if !slices.Contains(nodes, o.Holder()) {
+			nodes = append(nodes, o.Holder())
+		}
+	}
+	return nodes
 }
 
 // orphanTurns decides, for one look at the orphans, which are this node's to
@@ -241,7 +255,7 @@ func (r *Runner) adoptOne(ctx context.Context, s *registry.Session, o registry.O
 		return false
 	}
 	r.adopting.Note(nil)
-	r.log.Info("adopted", zap.String("process", c.ID), zap.String("kind", c.Kind),
+	r.log.Debug("adopted", zap.String("process", c.ID), zap.String("kind", c.Kind),
 		zap.Int("attempt", c.Attempt), zap.Int64("fence", c.Fence))
 	r.slots.Hand(c)
 	return true

@@ -44,16 +44,24 @@ type settings struct {
 	port, slots                int
 	ttl, poll                  time.Duration
 	debug                      bool
+	witness                    *supervisor.WitnessLink
 }
 
 func main() {
-	var s settings
+	// Before all else, since in a container it executes the program anew. When this process dies, however that comes
+	// about, others take over at once. Where there can be no witness it is nil, and the TTL tells.
+	witness, err := supervisor.Witness(supervisor.WitnessOptions{})
+	if err != nil && !errors.Is(err, supervisor.ErrNoWitness) {
+		fmt.Fprintln(os.Stderr, "host:", err)
+		os.Exit(1)
+	}
+	s := settings{witness: witness}
 	flag.StringVar(&s.endpoints, "endpoints", "http://127.0.0.1:2379", "etcd's `URLs`, separated by commas")
 	flag.StringVar(&s.namespace, "namespace", "ranch", "the `name` under which everything stands in etcd")
 	flag.StringVar(&s.name, "name", "", "the `name` of the node, the host's if empty")
 	flag.IntVar(&s.port, "port", 0, "the loopback `port` for the actors of other processes, any if 0")
 	flag.IntVar(&s.slots, "slots", 64, "how many processes run at a time")
-	flag.DurationVar(&s.ttl, "ttl", 10*time.Second, "how long after a crash the others take over")
+	flag.DurationVar(&s.ttl, "ttl", 10*time.Second, "how long after the last sign of life others take over, if no witness tells them before")
 	flag.DurationVar(&s.poll, "poll", time.Second, "how often the node looks at the queue if nobody pokes it")
 	flag.BoolVar(&s.debug, "debug", false, "log every drive and why it was made")
 	flag.Parse()
@@ -94,6 +102,7 @@ func (s settings) run(ctx context.Context, in io.Reader) (err error) {
 
 	node, err := supervisor.New(supervisor.Config{
 		Registry: reg, Mux: handlers(), Node: s.name, MaxRunning: s.slots, TTL: s.ttl, Poll: s.poll, Logger: log,
+		Witness: s.witness,
 	})
 	if err != nil {
 		return err
@@ -104,6 +113,9 @@ func (s settings) run(ctx context.Context, in io.Reader) (err error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
 		err = errors.Join(err, node.Stop(ctx))
+		if s.witness != nil {
+			err = errors.Join(err, s.witness.Close(ctx)) // after the node
+		}
 		system.Root.Stop(ranch)
 	}()
 	select {
