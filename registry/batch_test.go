@@ -191,7 +191,7 @@ func TestALoneTransitionIsAPlainTransaction(t *testing.T) {
 	g := newCrowd(t)
 	noErr(t, g.starts("p")[0]())
 	g.wantShapes(0)
-	if got := g.requests[0]; len(got.Compare) != 2 || len(got.Success) != 2 || len(got.Failure) != 1 {
+	if got := g.requests[0]; len(got.Compare) != 2 || len(got.Success) != 2 || len(got.Failure) != 2 {
 		t.Errorf("sent %v", got)
 	}
 }
