@@ -169,6 +169,8 @@ func (r *Registry) EndSession(ctx context.Context, n Node, evidence string) erro
 	if err != nil {
 		return err
 	}
+	// The evidence is about the witness on record, which may have been replaced.
+	tr.when = append(tr.when, asRead(r.keys.node(n.Session), n.revision))
 	if _, err := r.commit(ctx, tr); err != nil {
 		return fmt.Errorf("end the session of node %s: %w", n.Name, err)
 	}

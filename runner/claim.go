@@ -96,7 +96,9 @@ func (r *Runner) lookOf(spread int) func(free int) int {
 }
 
 // turns are the entries of a list that are this node's to take now: first its
-// own, in the order of the queue, then what others had time to take and did
+// own, in the order of the queue, with a few of others' that have waited long:
+// a node that is full, or stands still, must not hold its share back for as long
+// as others have enough of their own. Then what others had time to take and did
 // not, that first for which fewer come before this node.
 type turns struct {
 	now  []registry.Entry
@@ -112,14 +114,20 @@ func (r *Runner) turns(s *registry.Session, entries []registry.Entry, withOthers
 		wait  time.Duration
 	}
 	var others []other
-	at := time.Now()
+	at, long := time.Now(), 0
 	for _, e := range entries {
 		wait := r.wait(s, e)
 		if wait == 0 {
 			t.now = append(t.now, e)
 			continue
 		}
-		if due := r.seen.see(placeOf(e), r.idle.since(e), wait); !due.After(at) {
+		due := r.seen.see(placeOf(e), r.idle.since(e), wait)
+		if long < firstOthers && r.seen.longAgo(placeOf(e), at) {
+			long++
+			t.now = append(t.now, e)
+			continue
+		}
+		if !due.After(at) {
 			others = append(others, other{e, wait})
 		} else if t.next.IsZero() || due.Before(t.next) {
 			t.next = due

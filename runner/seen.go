@@ -9,6 +9,9 @@ const (
 	// maxSeen bounds what is remembered of what is others' to take. It is
 	// forgotten all at once then: who comes upon it again waits again.
 	maxSeen = 10_000
+	// longWait is after which what is another's is anybody's, in the order of the
+	// queue.
+	longWait = 2 * time.Second
 	// wakeInterval is between two drives for what others did not take.
 	wakeInterval = 25 * time.Millisecond
 )
@@ -63,6 +66,15 @@ func (s *seen) see(e waiting, after time.Time, wait time.Duration) (due time.Tim
 		s.arm(is.due)
 	}
 	return is.due
+}
+
+// longAgo says whether the entry was seen so long ago that whose it is counts no
+// more.
+func (s *seen) longAgo(e waiting, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	is, known := s.entries[e]
+	return known && now.Sub(is.first) >= longWait
 }
 
 // forget is for an entry that was taken.

@@ -194,7 +194,6 @@ func TestNodeHoldsOutcomesWhileEtcdIsOutOfSpace(t *testing.T) {
 		<-finish
 		return "what it found", nil
 	})
-	x.ttl = 10 * time.Second
 	x.ttl = 3 * time.Second // what follows takes longer
 	x.begin()
 	session := x.node.Health().Session.ID
@@ -214,7 +213,11 @@ func TestNodeHoldsOutcomesWhileEtcdIsOutOfSpace(t *testing.T) {
 	x.alarm(pb.AlarmRequest_ACTIVATE)
 	close(finish)
 	h := x.ill("held back in memory")
-	if len(h.HeldBack) != 3 || h.HeldBack[0].Kind != "patient" || !strings.Contains(h.HeldBack[0].Why, "out of space") {
+	soon(t, "all are held back", func() bool {
+		h = x.node.Health()
+		return len(h.HeldBack) == 3
+	})
+	if h.HeldBack[0].Kind != "patient" || !strings.Contains(h.HeldBack[0].Why, "out of space") {
 		t.Errorf("held back: %+v", h.HeldBack)
 	}
 	h = x.ill("nothing can be claimed since ")

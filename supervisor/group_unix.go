@@ -63,6 +63,9 @@ func (l *WitnessLink) Start(ctx context.Context, c GroupCommand) (*Group, error)
 			return nil, err
 		}
 		g, err := w.start(ctx, c)
+		if errors.Is(err, ErrWitnessSilent) {
+			_ = w.kill() // one that does not answer is none, and is replaced
+		}
 		if try == tries || !errors.Is(err, ErrWitnessGone) {
 			return g, err
 		}

@@ -177,6 +177,11 @@ func (l *lingering) run(ctx context.Context, a *runner.Attempt) (any, error) {
 
 func (l *lingering) want(t *testing.T, causes ...error) {
 	t.Helper()
+	soon(t, "contexts end", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.causes) >= len(causes)
+	})
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !slices.EqualFunc(l.causes, causes, errors.Is) {

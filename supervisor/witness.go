@@ -2,9 +2,12 @@ package supervisor
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
+	"unicode"
 
 	"go.uber.org/zap"
 )
@@ -66,10 +69,18 @@ func (c GroupCommand) validate() error {
 			}
 		}
 	}
+	if !oneWord(c.Session) {
+		return fmt.Errorf("the session %q is no session's id", c.Session)
+	}
 	if c.Path == "" || len(c.Args) == 0 {
 		return &GateError{Op: "exec", Path: c.Path, Err: syscall.ENOENT}
 	}
 	return nil
+}
+
+// oneWord says whether the name of a session can be told to a witness.
+func oneWord(session string) bool {
+	return !strings.ContainsFunc(session, func(r rune) bool { return r <= ' ' || unicode.IsSpace(r) })
 }
 
 // GateError says why a command could not be executed, as the system said it. The command has not run.

@@ -49,7 +49,7 @@ func (c *charges) setDeadline(session string, at time.Duration) {
 	}
 }
 
-// maxWills bounds what a node leaves that loses its session again and again. A lost one may still matter: what it held
+// maxWills bounds what a process leaves that loses its sessions again and again; those that live stay. A lost one may still matter: what it held
 // is orphaned, and the proof that its node is dead decides what becomes of owner-bound work.
 const maxWills = 8
 
@@ -63,7 +63,13 @@ func (c *charges) setWill(session, will string) {
 	c.wills[session] = will
 	c.say(witness.WordWill, session, will)
 	if len(c.willed) > maxWills {
-		c.revoke(c.willed[0])
+		now := lease.Boottime()
+		for _, old := range c.willed[:len(c.willed)-1] {
+			if at, known := c.deadlines[old]; !known || at < now {
+				c.revoke(old)
+				return
+			}
+		}
 	}
 }
 

@@ -223,7 +223,12 @@ func (l *WitnessLink) Err() error {
 
 // Deadline tells the witness until when a session lives: what runs under it is killed at that time, unless a later one
 // has been told by then. It is a time of lease.Boottime. A node does it for its session. It never blocks.
-func (l *WitnessLink) Deadline(session string, at time.Duration) { l.charges.setDeadline(session, at) }
+// A session that is empty, or no id, is passed over.
+func (l *WitnessLink) Deadline(session string, at time.Duration) {
+	if session != "" && oneWord(session) {
+		l.charges.setDeadline(session, at)
+	}
+}
 
 func (l *WitnessLink) setWill(session, will string) { l.charges.setWill(session, will) }
 func (l *WitnessLink) revokeWill(session string)    { l.charges.revokeWill(session) }

@@ -3,6 +3,8 @@ package supervisor
 import (
 	"context"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -49,8 +51,16 @@ func accessOf(c Config) undertaker.Access {
 		}
 	}
 	client := c.Registry.Client()
-	return undertaker.Access{Endpoints: client.Endpoints(), Username: client.Username, Password: client.Password}
+	a := undertaker.Access{Endpoints: client.Endpoints(), Username: client.Username, Password: client.Password}
+	if a.Username != "" && !slices.ContainsFunc(a.Endpoints, bare) {
+		return a
+	}
+	// Whether an endpoint without a scheme is spoken to with TLS, the client does not tell: no password is tried there.
+	a.Username, a.Password = "", ""
+	return a
 }
+
+func bare(endpoint string) bool { return !strings.Contains(endpoint, "://") }
 
 func (w *witnessed) begin() {
 	if w.link != nil {
@@ -123,20 +133,35 @@ func (w *witnessed) record(ctx context.Context, identity lease.Identity) error {
 func (w *witnessed) leaveWill(s *registry.Session) {
 	ending, stop := until(w.ended)
 	defer stop()
-	ctx, cancel := context.WithTimeout(ending, willTimeout)
-	defer cancel()
-	if err := w.access.Try(ctx, s.Key()); err != nil {
-		if ending.Err() == nil {
+	ending, stopAtLoss := within(ending, s.Done())
+	defer stopAtLoss()
+	pause := newPause()
+	for said := false; ; said = true {
+		err := w.try(ending, s.Key())
+		if err == nil {
+			break
+		}
+		if !said && ending.Err() == nil {
 			w.log.Warn("the witness can't reach etcd: should this process die, others of other machines take over when the TTL is over, not at once",
 				zap.Error(err), zap.String("advice", "set Config.WitnessAccess"))
 		}
-		return
+		select {
+		case <-ending.Done():
+			return
+		case <-time.After(pause.NextBackOff()):
+		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if s.Alive() {
 		w.setWill(s)
 	}
+}
+
+func (w *witnessed) try(ctx context.Context, key string) error {
+	ctx, cancel := context.WithTimeout(ctx, willTimeout)
+	defer cancel()
+	return w.access.Try(ctx, key)
 }
 
 // setWill needs mu.

@@ -144,7 +144,7 @@ func (h *host) close() {
 		errs = append(errs, h.node.Stop(ctx))
 	}
 	if h.witness != nil {
-		errs = append(errs, h.witness.Close(ctx)) // its owner closes it too, when there was no host
+		closeWitness(h.witness, h.log) // its owner closes it too, when there was no host
 	}
 	if h.registry != nil {
 		errs = append(errs, h.registry.Close())

@@ -132,10 +132,6 @@ func (c *cli) serve(ctx context.Context, f serveFlags) error {
 	if err != nil {
 		return fmt.Errorf("--log-dir: %w", err)
 	}
-	asked, unasked := signals()
-	defer unasked()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	log := c.logger(zapcore.InfoLevel)
 	w, err := c.witness(f, log)
 	if err != nil {
@@ -144,6 +140,10 @@ func (c *cli) serve(ctx context.Context, f serveFlags) error {
 	if w != nil {
 		defer closeWitness(w, log)
 	}
+	asked, unasked := signals()
+	defer unasked()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 
 	starting := make(chan struct{})
 	go func() { // a signal during start-up ends it

@@ -20,15 +20,21 @@ import (
 const (
 	// patience is for how long an etcd that does not answer is asked again.
 	patience = time.Minute
+	// patienceAtop is that where this is process 1 of a container, whose restart waits for it.
+	patienceAtop = 3 * time.Second
 	// requestTimeout is for one try.
 	requestTimeout = 3 * time.Second
 )
 
 // bury executes the wills in a descriptor, and returns when all are executed or can't be.
 func bury(wills io.Reader) {
-	signal.Ignore(os.Interrupt, syscall.SIGTERM) // as the witness did: whoever sends them means the node
+	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT) // as the witness did: whoever sends them means the node
 	at := time.Now()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	limit := patience
+	if os.Getpid() == 1 {
+		limit = patienceAtop
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	content, err := io.ReadAll(wills)
 	if err != nil {

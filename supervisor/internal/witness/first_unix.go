@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -113,6 +114,14 @@ func (c *child) reap() {
 				c.code <- status.ExitStatus()
 			}
 		}
+	}
+}
+
+// endAll kills whatever is left in the PID namespace, which ends with process 1 anyway: commands that made sessions of
+// their own are to be gone before others are told that the node is dead.
+func (c *child) endAll() {
+	for begun := Now(); unix.Kill(-1, unix.SIGKILL) == nil && Now()-begun < time.Second; {
+		time.Sleep(minPause) //nolint:forbidigo // nothing tells of the end of who is no child
 	}
 }
 

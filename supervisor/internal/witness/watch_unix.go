@@ -64,6 +64,11 @@ func (w *watcher) watch() (code int) {
 		if fault := recover(); fault != nil {
 			w.confess(fault)
 			code = exitFault
+			if w.child != nil {
+				// As process 1 it would take the node along. This way the node starts another witness beside itself.
+				w.hangUp()
+				code = w.child.exitCode()
+			}
 		}
 	}()
 	w.run()
@@ -71,6 +76,9 @@ func (w *watcher) watch() (code int) {
 		code = w.child.exitCode()
 	}
 	if w.dead && len(w.wills) > 0 {
+		if w.child != nil && unix.Getpid() == 1 {
+			w.child.endAll()
+		}
 		w.executeWills(code)
 	}
 	return code
