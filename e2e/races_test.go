@@ -56,7 +56,8 @@ func TestCancelsRaceWithEnds(t *testing.T) {
 		}
 	})
 	linearizable(t, h.operations)
-	if h.unknown > 0 || outcomes["completed"] == 0 || outcomes["failed"] == 0 || outcomes["cancelled"] == 0 {
+	// To fail, one must do so twice before its cancel comes: on a busy machine none of a few hundred may be as quick.
+	if h.unknown > 0 || outcomes["completed"] == 0 || outcomes["cancelled"] == 0 || *long && outcomes["failed"] == 0 {
 		t.Errorf("%d calls were not answered, ends %v: want some of each outcome", h.unknown, outcomes)
 	}
 	t.Logf("ends %v", outcomes)
