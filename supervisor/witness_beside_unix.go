@@ -217,7 +217,7 @@ func (w *beside) heed(words []string) {
 		w.charges.answer(number, fmt.Errorf("%w: %s", ErrWitnessRefused, strings.Join(words[2:], " ")))
 	case witness.WordKilled:
 		if c, ok := w.charges.find(number); ok {
-			w.logger.Warn("the witness killed a command: its session's deadline had passed while this node stood still",
+			w.logger.Warn("the witness killed a command: its session's deadline had passed",
 				zap.Int("pgid", c.pgid), zap.String("session", c.session))
 		}
 	case witness.WordFault:
