@@ -90,6 +90,25 @@ func TestRecordWitnessIsOnTheRosterAndInTheTestament(t *testing.T) {
 	wantErr(t, r.RecordWitness(t.Context(), s, lease.Self()), lease.ErrLost)
 }
 
+// Who asked the kernel about a witness that was replaced meanwhile knows nothing of the next one.
+func TestProofOfAnOldRecordDoesNotEndTheSession(t *testing.T) {
+	r := newRegistry(t)
+	s := join(t, r, "a")
+	before, err := r.Nodes(t.Context())
+	noErr(t, err)
+	noErr(t, r.RecordWitness(t.Context(), s, lease.Self()))
+	noErr(t, r.EndSession(t.Context(), before[0], "the old witness is gone"))
+	after, err := r.Nodes(t.Context())
+	noErr(t, err)
+	if len(after) != 1 || after[0].Session != s.ID() {
+		t.Fatalf("the session was ended: left are %+v", after)
+	}
+	noErr(t, r.EndSession(t.Context(), after[0], "both are gone"))
+	if n := nodeOf(t, r, s); n.Alive || n.value.Evidence != "both are gone" {
+		t.Errorf("alive %v with evidence %q", n.Alive, n.value.Evidence)
+	}
+}
+
 func read(t *testing.T, r *Registry, key string) string {
 	t.Helper()
 	resp, err := r.client.Get(context.WithoutCancel(t.Context()), key)

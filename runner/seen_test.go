@@ -142,3 +142,21 @@ func TestIdleTriesFewOfOthersAtFirst(t *testing.T) {
 		want(4, time.Now())
 	})
 }
+
+// However often it is seen again, and whatever room there was.
+func TestWhatWaitedForLongIsNobodysInParticular(t *testing.T) {
+	woken(t, func(t *testing.T, s *seen, _ *atomic.Int64) {
+		e := waiting{"a", 1}
+		for range 19 {
+			s.see(e, time.Now(), 200*time.Millisecond)
+			pass(100 * time.Millisecond)
+		}
+		if s.longAgo(e, time.Now()) || s.longAgo(waiting{"b", 1}, time.Now()) {
+			t.Error("too early, or never seen")
+		}
+		pass(100 * time.Millisecond)
+		if !s.longAgo(e, time.Now()) {
+			t.Error("after 2 s it is still another's")
+		}
+	})
+}

@@ -63,10 +63,11 @@ func (l *WitnessLink) Start(ctx context.Context, c GroupCommand) (*Group, error)
 			return nil, err
 		}
 		g, err := w.start(ctx, c)
-		if errors.Is(err, ErrWitnessSilent) {
-			_ = w.kill() // one that does not answer is none, and is replaced
+		silent := errors.Is(err, ErrWitnessSilent)
+		if silent {
+			_ = w.end() // one that does not answer is none, and is replaced
 		}
-		if try == tries || !errors.Is(err, ErrWitnessGone) {
+		if try == tries || !silent && !errors.Is(err, ErrWitnessGone) {
 			return g, err
 		}
 	}

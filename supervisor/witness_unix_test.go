@@ -208,3 +208,34 @@ func TestNextWitnessTakesOverGroupsAndDeadlines(t *testing.T) {
 		}
 	}
 }
+
+func TestAWitnessThatDoesNotAnswerIsReplaced(t *testing.T) {
+	w := startWitness(t)
+	silent := w.Identity().PID
+	if err := syscall.Kill(silent, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	g := startGroup(t, w, shell("", "exit 0"))
+	killAtEnd(t, w.Identity().PID)
+	if state := g.Wait(); state == nil || !state.Success() {
+		t.Errorf("the command ended with %v", state)
+	}
+	if w.Identity().PID == silent || alive(silent) {
+		t.Errorf("the witness that does not answer, %d, is there still", silent)
+	}
+}
+
+func TestWhatIsNoSessionIsNotToldToTheWitness(t *testing.T) {
+	w := startWitness(t)
+	pid := w.Identity().PID
+	for _, session := range []string{"two words", "a\nleave", "tab\t"} {
+		w.Deadline(session, lease.Boottime()+time.Hour)
+		if _, err := w.Start(t.Context(), shell(session, "true")); err == nil {
+			t.Errorf("a command of session %q was started", session)
+		}
+	}
+	startGroup(t, w, shell("", "true")).Wait()
+	if w.Identity().PID != pid || w.Err() != nil {
+		t.Errorf("the witness is %d, it was %d: %v", w.Identity().PID, pid, w.Err())
+	}
+}
