@@ -98,6 +98,26 @@ func (x *troubled) works(id string) {
 // said counts the lines of the log with this message.
 func (x *troubled) said(message string) int { return x.logs.FilterMessage(message).Len() }
 
+// saidOnce fails for each message that was logged more or less often.
+func (x *troubled) saidOnce(messages ...string) {
+	x.t.Helper()
+	for _, message := range messages {
+		if n := x.said(message); n != 1 {
+			x.t.Errorf("%q was logged %d times, want once", message, n)
+		}
+	}
+}
+
+// newProxied has its client's connections go through a proxy.
+func newProxied(t *testing.T) (x *troubled, proxy *etcdtest.Proxy) {
+	t.Helper()
+	x = newTroubled(t, func(s *etcdtest.Server) *clientv3.Client {
+		proxy = s.Proxy()
+		return proxy.Client(t)
+	})
+	return x, proxy
+}
+
 func clientOf(t *testing.T) func(*etcdtest.Server) *clientv3.Client {
 	return func(s *etcdtest.Server) *clientv3.Client { return s.Client(t) }
 }
@@ -148,15 +168,11 @@ func TestNodeGoesOnAfterEtcdWasAwayForLongerThanItsTTL(t *testing.T) {
 	if after := x.node.Health(); after.Session.ID == before.Session.ID || after.Session.ID == "" {
 		t.Errorf("session %s after %s", after.Session.ID, before.Session.ID)
 	}
-	for _, once := range []string{
+	x.saidOnce(
 		"session lost, another one is opened",
 		"no session could be opened, it is tried until one can be", "a session could be opened",
 		"a drive failed, the next are logged once one succeeds", "drives succeed again",
-	} {
-		if n := x.said(once); n != 1 {
-			t.Errorf("%q was logged %d times, want once", once, n)
-		}
-	}
+	)
 	if n := x.logs.FilterLevelExact(zap.WarnLevel).Len(); n > 6 {
 		t.Errorf("%d warnings for one outage", n)
 		x.explain()
@@ -248,23 +264,15 @@ func TestNodeHoldsOutcomesWhileEtcdIsOutOfSpace(t *testing.T) {
 	if got := x.node.Health().Session.ID; got != session {
 		t.Errorf("the session is %s, it was %s", got, session)
 	}
-	for _, once := range []string{
+	x.saidOnce(
 		"etcd does not take how an attempt ended, it is kept in memory until it does", "nothing is kept any more that etcd did not take",
 		"a drive failed, the next are logged once one succeeds", "drives succeed again",
-	} {
-		if n := x.said(once); n != 1 {
-			t.Errorf("%q was logged %d times, want once", once, n)
-		}
-	}
+	)
 }
 
 func TestWatchThatIsCompactedAgainAndAgain(t *testing.T) {
 	t.Parallel()
-	var proxy *etcdtest.Proxy
-	x := newTroubled(t, func(s *etcdtest.Server) *clientv3.Client {
-		proxy = s.Proxy()
-		return proxy.Client(t)
-	})
+	x, proxy := newProxied(t)
 	x.ttl = 10 * time.Second
 	x.begin()
 	session := x.node.Health().Session.ID
@@ -296,11 +304,7 @@ func TestWatchThatIsCompactedAgainAndAgain(t *testing.T) {
 
 func TestConnectionsCutAgainAndAgain(t *testing.T) {
 	t.Parallel()
-	var proxy *etcdtest.Proxy
-	x := newTroubled(t, func(s *etcdtest.Server) *clientv3.Client {
-		proxy = s.Proxy()
-		return proxy.Client(t)
-	})
+	x, proxy := newProxied(t)
 	x.ttl = 10 * time.Second
 	x.begin()
 	session := x.node.Health().Session.ID
@@ -316,11 +320,7 @@ func TestConnectionsCutAgainAndAgain(t *testing.T) {
 
 func TestHalfOpenConnectionCostsNoMoreThanTheSession(t *testing.T) {
 	t.Parallel()
-	var proxy *etcdtest.Proxy
-	x := newTroubled(t, func(s *etcdtest.Server) *clientv3.Client {
-		proxy = s.Proxy()
-		return proxy.Client(t)
-	})
+	x, proxy := newProxied(t)
 	x.begin()
 	begun := time.Now()
 	proxy.Swallow()
