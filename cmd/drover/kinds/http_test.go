@@ -145,7 +145,6 @@ func TestHTTPIdsInHeadersAreASCII(t *testing.T) {
 }
 
 func TestHTTPRetriesWhatMayPass(t *testing.T) {
-	b := newBench(t, ExecOptions{})
 	for name, tt := range map[string]struct {
 		status     int
 		retryAfter string
@@ -164,6 +163,7 @@ func TestHTTPRetriesWhatMayPass(t *testing.T) {
 		"503 with a past date":  {503, "Sun, 06 Nov 1994 08:49:37 GMT", 0, 2 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
+			b := newBench(t, ExecOptions{}) // of its own: what another one left may be due again
 			s := newSite(t, func(w http.ResponseWriter, _ *http.Request) {
 				switch tt.retryAfter {
 				case "":
