@@ -20,6 +20,7 @@ func secure(t *testing.T) (endpoint, cert string) {
 	t.Helper()
 	c := embed.NewConfig()
 	c.Dir, c.LogLevel = t.TempDir(), "fatal"
+	c.BcryptCost = 4 // the least: each connection asks for the password, and under the race detector that takes seconds else
 	anywhere := func(scheme string) []url.URL { return []url.URL{{Scheme: scheme, Host: "127.0.0.1:0"}} }
 	c.ListenClientUrls, c.AdvertiseClientUrls, c.ClientAutoTLS = anywhere("https"), anywhere("https"), true
 	c.ListenPeerUrls, c.AdvertisePeerUrls = anywhere("http"), anywhere("http")

@@ -103,7 +103,8 @@ func (a Access) tls() (*tls.Config, error) {
 	return c, nil
 }
 
-const dialTimeout = 2 * time.Second
+// dialTimeout has room for the password, which is slow to check on purpose.
+const dialTimeout = 5 * time.Second
 
 func (a Access) connect() (*clientv3.Client, error) {
 	secure, err := a.tls()
