@@ -84,6 +84,10 @@ func TestFullEtcdIsToldInOneLine(t *testing.T) {
 	if err == nil {
 		_, err = kv.Compact(t.Context(), resp.Header.Revision, clientv3.WithCompactPhysical())
 	}
+	if err == nil {
+		// What is free can be in pieces that are too small, so that the file grew up to its quota.
+		_, err = kv.Defragment(t.Context(), etcd.Endpoint())
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
