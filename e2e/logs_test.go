@@ -136,7 +136,7 @@ func TestLogsOfWhatHasNone(t *testing.T) {
 		{"logs n", 1, "process n is of kind noop, and only exec has logs"},
 		{"logs w", 0, "process w is pending: there is nothing to see of it yet"},
 		{"logs w --attempt 1", 1, "process w has made no attempt 1: its last is 0"},
-		{"logs w --attempt 0", 2, "they count from 1"},
+		{"logs w --attempt 0", 2, "--attempt 0: it must be a whole number, 1 or more"},
 		{"logs nothing", 3, "no such process"},
 		{"logs", 2, ""},
 	} {

@@ -31,8 +31,8 @@ func TestRunExitsAsItsCommandDoes(t *testing.T) {
 		{"no directory", []string{"--dir", "/no/such/dir", "--", "true"}, 125, "drover: the command's directory: chdir \"/no/such/dir\": no such file or directory\n"},
 		{"no command", nil, 125, "drover: name the command after --, such as: -- make release (see --help)\n"},
 		{"unknown flag", []string{"--frob", "--", "true"}, 125, "drover: unknown flag: --frob (see --help)\n"},
-		{"bad setting", []string{"--request-timeout", "0", "--", "true"}, 125, "drover: --request-timeout 0s: it must be positive (see --help)\n"},
-		{"empty id", []string{"--id", "", "--", "true"}, 125, "drover: --id \"\": an id is not empty (see --help)\n"},
+		{"bad setting", []string{"--request-timeout", "0", "--", "true"}, 125, "drover: --request-timeout 0: it must be a time such as 30s or 1h30m, more than 0 and at most 876000h (see --help)\n"},
+		{"empty id", []string{"--id", "", "--", "true"}, 125, "drover: --id \"\": it must be 1 to 255 bytes of text, not blank, and without control characters (see --help)\n"},
 	} {
 		out, errs, code := drover(t, "", append([]string{"run", "--data-dir", dir}, tt.args...)...)
 		if code != tt.code || out != "" || errs != tt.says {

@@ -358,12 +358,12 @@ func TestRunFlagsAreOfTheProcess(t *testing.T) {
 	}
 	s.ends("holder", 0)
 	for _, tt := range []struct{ flags, says string }{
-		{"--disposition external", "--disposition external: of a run it must be rerunnable or owner-bound"},
+		{"--disposition external", "--disposition external: it must be rerunnable or owner-bound"},
 		{"--label team", "--label team: it must be K=V"},
 		{"--label =a", "--label =a: it must be K=V"},
-		{"--deadline 0", "--deadline 0s: it must be positive"},
-		{"--attempt-timeout -1s", "--attempt-timeout -1s: it must be positive"},
-		{"--priority 4", "priority 4 is not"},
+		{"--deadline 0", "--deadline 0: it must be a time such as 30s or 1h30m, more than 0"},
+		{"--attempt-timeout -1s", "--attempt-timeout -1s: it must be a time such as 30s or 1h30m, more than 0"},
+		{"--priority 4", "--priority 4: it must be a whole number from 0 to 3"},
 		{"--queue q", "unknown flag: --queue"},
 		{"--delay 1s", "unknown flag: --delay"},
 		{"--wait", "unknown flag: --wait"},

@@ -134,10 +134,10 @@ func TestServeSaysWhyItCannotStart(t *testing.T) {
 	}{
 		{"--etcd-listen " + l.Addr().String(), 1, l.Addr().String() + " is taken by another program: use --etcd-listen 127.0.0.1:0"},
 		{"--data-dir " + file, 1, file},
-		{"--allow frob", 2, "--allow frob: it must be exec or http"},
+		{"--allow frob", 2, "--allow frob: each must be exec or http"},
 		{"--allow exec --witness=false", 2, "--witness=false does not go with --allow exec"},
 		{"--max-running 0", 2, "--max-running 0"},
-		{"--node a/b", 2, `node "a/b"`},
+		{"--node a/b", 2, "--node a/b"},
 		{"--ttl 0s", 2, "--ttl"},
 		{"extra", 2, "extra"},
 	} {

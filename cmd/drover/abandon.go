@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,9 +19,9 @@ func (c *cli) abandonCommand() *cobra.Command {
 at once, one that runs by asking its handler to end. Who asked, when and why stands
 on the process as evidence. One that waits to be run is cancelled instead: see
 drover cancel.`,
-		Args: args(cobra.ExactArgs(1)),
+		Args: oneArgument("ID", isID),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if strings.TrimSpace(reason) == "" {
+			if reason == "" {
 				return usage(errors.New("--reason is required: it stands on the process as evidence"))
 			}
 			r, done, err := c.open(cmd.Context())
@@ -39,7 +38,7 @@ drover cancel.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&reason, "reason", "", "why, for the record (required)")
+	cmd.Flags().Var(textValue{&reason, notBlank}, "reason", "why, for the record (required)")
 	return cmd
 }
 

@@ -17,7 +17,7 @@ func (c *cli) cancelCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cancel ID...",
 		Short: "Cancel processes: at once if they wait, by request if they run",
-		Args:  args(cobra.MinimumNArgs(1)),
+		Args:  someIDs,
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			r, done, err := c.open(cmd.Context())
 			if err != nil {

@@ -27,15 +27,12 @@ func isOwnKind(kind string) bool { return slices.Contains(ownKinds, kind) }
 
 // commandInput is the input of an exec process.
 func (c *cli) commandInput(f commandFlags, argv []string) (json.RawMessage, error) {
-	if len(argv) == 0 {
-		return nil, errors.New("name the command after --, such as: -- make release")
+	if err := checkArgv(argv); err != nil {
+		return nil, err
 	}
 	env := map[string]string{}
 	for _, kv := range f.env {
 		key, value, given := strings.Cut(kv, "=")
-		if key == "" {
-			return nil, fmt.Errorf("--env %s: it must be K=V or K", kv)
-		}
 		if !given {
 			value = os.Getenv(key)
 		}
@@ -43,9 +40,6 @@ func (c *cli) commandInput(f commandFlags, argv []string) (json.RawMessage, erro
 	}
 	var stdin string
 	if f.stdin != "" {
-		if f.stdin != "-" && !strings.HasPrefix(f.stdin, "@") {
-			return nil, fmt.Errorf("--stdin %s: it must be @FILE or -", f.stdin)
-		}
 		content, err := c.argument(f.stdin)
 		if err != nil {
 			return nil, fmt.Errorf("--stdin: %w", err)
@@ -57,6 +51,13 @@ func (c *cli) commandInput(f commandFlags, argv []string) (json.RawMessage, erro
 		return nil, err
 	}
 	return registry.Encode(input)
+}
+
+func checkArgv(argv []string) error {
+	if len(argv) == 0 || argv[0] == "" {
+		return errors.New("name the command after --, such as: -- make release")
+	}
+	return nil
 }
 
 // checkText refuses what a row can't hold: JSON would put U+FFFD in its place,

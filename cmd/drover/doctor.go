@@ -19,7 +19,7 @@ leaves it, a finding a line: what others wrote or deleted, or a fault of drover'
 own. With --repair, put right what needs no guess. It may be run at any time.
 
 The exit code is 0 if all is well, or was repaired, and 1 if something is wrong.`,
-		Args: args(cobra.NoArgs),
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, done, err := c.open(cmd.Context())
 			if err != nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -19,26 +18,10 @@ type policyFlags struct {
 }
 
 func (f *policyFlags) add(flags *pflag.FlagSet) {
-	flags.IntVar(&f.maxAttempts, "max-attempts", 0, "errors after which it has failed (default the kind's, else 10)")
-	flags.DurationVar(&f.backoff, "backoff", 0, "delay before the first retry, doubled for each error (default the kind's, else 1s)")
-	flags.DurationVar(&f.attemptTimeout, "attempt-timeout", 0, "limit for a single attempt (default the kind's, else none)")
-	flags.DurationVar(&f.deadline, "deadline", 0, "limit for all of it, from when it is started (default none)")
-}
-
-func (f *policyFlags) check(flags *pflag.FlagSet) error {
-	var errs []error
-	if flags.Changed("max-attempts") && f.maxAttempts < 1 {
-		errs = append(errs, fmt.Errorf("--max-attempts %d: it must be at least 1", f.maxAttempts))
-	}
-	for _, limit := range []struct {
-		flag string
-		d    time.Duration
-	}{{"backoff", f.backoff}, {"attempt-timeout", f.attemptTimeout}, {"deadline", f.deadline}} {
-		if flags.Changed(limit.flag) && limit.d <= 0 {
-			errs = append(errs, fmt.Errorf("--%s %s: it must be positive", limit.flag, limit.d))
-		}
-	}
-	return errors.Join(errs...)
+	flags.Var(atLeast(&f.maxAttempts, 1), "max-attempts", "errors after which it has failed (default the kind's, else 10)")
+	flags.Var(positive(&f.backoff), "backoff", "delay before the first retry, doubled for each error (default the kind's, else 1s)")
+	flags.Var(positive(&f.attemptTimeout), "attempt-timeout", "limit for a single attempt (default the kind's, else none)")
+	flags.Var(positive(&f.deadline), "deadline", "limit for all of it, from when it is started (default none)")
 }
 
 func (f *policyFlags) apply(s *registry.Spec) {
@@ -46,23 +29,23 @@ func (f *policyFlags) apply(s *registry.Spec) {
 	s.AttemptTimeout, s.Deadline = registry.Duration(f.attemptTimeout), registry.Duration(f.deadline)
 }
 
-// parseLabels reads --label K=V.
+// parseLabels reads --label K=V, each of which is well by itself.
 func parseLabels(pairs []string) (map[string]string, error) {
 	if len(pairs) == 0 {
 		return nil, nil
 	}
 	labels := make(map[string]string, len(pairs))
 	for _, pair := range pairs {
-		name, value, ok := strings.Cut(pair, "=")
-		if !ok || name == "" {
-			return nil, fmt.Errorf("--label %s: it must be K=V", pair)
-		}
+		name, value, _ := strings.Cut(pair, "=")
 		if there, twice := labels[name]; twice && there != value {
 			return nil, fmt.Errorf("--label %s: it is given as %q and as %q", name, there, value)
 		}
 		labels[name] = value
 	}
-	return labels, registry.CheckLabels(labels)
+	if err := registry.CheckLabels(labels); err != nil {
+		return nil, fmt.Errorf("--label: %w", err)
+	}
+	return labels, nil
 }
 
 // allStatuses are those of processes that wait or run, then those of ended ones.
@@ -71,15 +54,12 @@ var allStatuses = []registry.Status{
 	registry.StatusCompleted, registry.StatusFailed, registry.StatusCancelled, registry.StatusAbandoned,
 }
 
-// parseStatuses reads --status.
-func parseStatuses(names []string) ([]registry.Status, error) {
-	var statuses []registry.Status
-	for _, name := range names {
-		status := registry.Status(strings.TrimSpace(name))
-		if !status.Valid() {
-			return nil, fmt.Errorf("--status %s: there is no such status", name)
+// statusNames are what --status takes.
+func statusNames(among func(registry.Status) bool) (names []string) {
+	for _, s := range allStatuses {
+		if among(s) {
+			names = append(names, string(s))
 		}
-		statuses = append(statuses, status)
 	}
-	return statuses, nil
+	return names
 }

@@ -20,7 +20,7 @@ func (c *cli) getCommand() *cobra.Command {
 		Short: "Show one process, whole",
 		Long: `Show one process, whole. With -w, show it again at each change, until it has ended:
 with an empty line in between, or an object a line with -o json.`,
-		Args: args(cobra.ExactArgs(1)),
+		Args: oneArgument("ID", isID),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, done, err := c.open(cmd.Context())
 			if err != nil {
@@ -70,7 +70,7 @@ func (c *cli) outputCommand() *cobra.Command {
 		Long: `Print the output of an ended process, and nothing else: as JSON, or, of a command
 in text mode, what it wrote to its standard output and standard error, each to
 this command's own.`,
-		Args: args(cobra.ExactArgs(1)),
+		Args: oneArgument("ID", isID),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := c.get(cmd.Context(), args[0])
 			if err != nil {

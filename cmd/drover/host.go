@@ -92,7 +92,7 @@ func (h *host) startNode(ctx context.Context, config supervisor.Config, allow []
 	mux.Handle(kindSleep, registry.Rerunnable, kinds.Sleep())
 	if slices.Contains(allow, kindExec) {
 		o.Witness, o.Logger = h.witness, h.log
-		mux.Handle(kindExec, registry.Rerunnable, kinds.Exec(o))
+		mux.Handle(kindExec, registry.Rerunnable, kinds.Exec(o), runner.WhileReady(func() bool { return h.witness.Err() == nil }))
 	}
 	if slices.Contains(allow, kindHTTP) {
 		mux.Handle(kindHTTP, registry.Rerunnable, kinds.HTTP(kinds.HTTPOptions{UserAgent: "drover/" + version}))

@@ -29,7 +29,7 @@ func (c *cli) listCommand() *cobra.Command {
 		Long: `List processes in the order of their ids, those that pass all the filters. With -w,
 go on with each change after which one passes them, as it comes, until Ctrl-C;
 --after and --limit are about the list that comes first.`,
-		Args: args(cobra.NoArgs),
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			filter, err := f.filter()
 			if err != nil {
@@ -43,27 +43,26 @@ go on with each change after which one passes them, as it comes, until Ctrl-C;
 			return c.list(cmd.Context(), r, filter, f)
 		},
 	}
-	cmd.Flags().StringSliceVar(&f.statuses, "status", nil, "only these, as scheduled,pending,running,orphaned,parked,completed,failed,cancelled,abandoned")
-	cmd.Flags().StringVar(&f.kind, "kind", "", "only this kind")
-	cmd.Flags().StringVar(&f.queue, "queue", "", "only this queue")
-	cmd.Flags().StringArrayVarP(&f.labels, "label", "l", nil, "only with this label, K=V; may be repeated, and all must be there")
-	cmd.Flags().IntVar(&f.limit, "limit", 100, "at most this many, 1 to 10000")
-	cmd.Flags().StringVar(&f.after, "after", "", "only ids beyond this one")
-	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print ids only")
-	cmd.Flags().BoolVarP(&f.watch, "watch", "w", false, "go on with the changes as they come")
-	cmd.Flags().BoolVar(&f.full, "full", false, "with input, output and history: each as drover get shows it")
+	f.limit = 100
+	flags := cmd.Flags()
+	flags.Var(list(&f.statuses, eachOf(statusNames(registry.Status.Valid)...)), "status", "only these, as scheduled,pending,running,orphaned,parked,completed,failed,cancelled,abandoned")
+	flags.Var(textValue{&f.kind, isName}, "kind", "only this kind")
+	flags.Var(textValue{&f.queue, isName}, "queue", "only this queue")
+	flags.VarP(arrayValue{&f.labels, isLabel}, "label", "l", "only with this label, K=V; may be repeated, and all must be there")
+	flags.Var(numberValue[int]{&f.limit, 1, 10_000}, "limit", "at most this many, 1 to 10000")
+	flags.StringVar(&f.after, "after", "", "only ids beyond this one")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print ids only")
+	flags.BoolVarP(&f.watch, "watch", "w", false, "go on with the changes as they come")
+	flags.BoolVar(&f.full, "full", false, "with input, output and history: each as drover get shows it")
 	offer(cmd, "status", completeStatus(registry.Status.Valid))
 	offer(cmd, "kind", completeKind)
 	return cmd
 }
 
 func (f listFlags) filter() (registry.Filter, error) {
-	if f.limit < 1 || f.limit > 10_000 {
-		return registry.Filter{}, fmt.Errorf("--limit %d: it must be 1 to 10000", f.limit)
-	}
-	statuses, err := parseStatuses(f.statuses)
-	if err != nil {
-		return registry.Filter{}, err
+	var statuses []registry.Status
+	for _, name := range f.statuses {
+		statuses = append(statuses, registry.Status(name))
 	}
 	labels, err := parseLabels(f.labels)
 	return registry.Filter{

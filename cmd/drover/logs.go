@@ -34,11 +34,8 @@ tail was too short for is said on standard error. On the machine that runs the
 command, under drover serve --log-dir, -f and --attempt read the whole streams
 from there. With -o json, print {"attempt":N,"stream":"stdout","data":"..."} a
 line.`,
-		Args: args(cobra.ExactArgs(1)),
+		Args: oneArgument("ID", isID),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if cmd.Flags().Changed("attempt") && f.attempt < 1 {
-				return usage(fmt.Errorf("--attempt %d: they count from 1", f.attempt))
-			}
 			r, done, err := c.open(cmd.Context())
 			if err != nil {
 				return err
@@ -48,7 +45,7 @@ line.`,
 		},
 	}
 	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "go on until the process has ended")
-	cmd.Flags().IntVar(&f.attempt, "attempt", 0, "of this attempt (default the last)")
+	cmd.Flags().Var(atLeast(&f.attempt, 1), "attempt", "of this attempt (default the last)")
 	return cmd
 }
 

@@ -16,7 +16,7 @@ func (c *cli) nodesCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "nodes",
 		Short: "List the living nodes",
-		Args:  args(cobra.NoArgs),
+		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, done, err := c.open(cmd.Context())
 			if err != nil {
@@ -56,7 +56,12 @@ func (c *cli) pokeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "poke [NODE]",
 		Short: "Make a node, or all of them, look at the queue now",
-		Args:  args(cobra.MaximumNArgs(1)),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return oneArgument("NODE", isName)(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, done, err := c.open(cmd.Context())
 			if err != nil {

@@ -19,45 +19,31 @@ func (c *cli) pruneCommand() *cobra.Command {
 		Long: `Delete processes that ended longer than this ago, with everything that belongs to
 them, and print how many. Their ids are unknown then: a start with one is a new
 process.`,
-		Args: args(cobra.NoArgs),
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			outcomes, err := pruneOutcomes(names)
-			switch {
-			case err != nil:
-				return usage(err)
-			case !cmd.Flags().Changed("older-than"):
+			if !cmd.Flags().Changed("older-than") {
 				return usage(errors.New("--older-than is required, such as --older-than 24h"))
-			case olderThan < 0:
-				return usage(fmt.Errorf("--older-than %s: it must not be negative", olderThan))
 			}
 			r, done, err := c.open(cmd.Context())
 			if err != nil {
 				return err
 			}
 			defer done()
-			n, err := r.Prune(cmd.Context(), registry.PruneOptions{Before: r.Now().Add(-olderThan), Outcomes: outcomes})
+			n, err := r.Prune(cmd.Context(), registry.PruneOptions{Before: r.Now().Add(-olderThan), Outcomes: outcomesOf(names)})
 			return errors.Join(c.printPruned(n, err), err)
 		},
 	}
-	cmd.Flags().DurationVar(&olderThan, "older-than", 0, "how long ago they ended (required)")
-	cmd.Flags().StringSliceVar(&names, "status", nil, "only these, as completed,failed,cancelled,abandoned (default all of them)")
+	cmd.Flags().Var(durationValue{to: &olderThan}, "older-than", "how long ago they ended (required)")
+	cmd.Flags().Var(list(&names, eachOf(statusNames(registry.Status.Ended)...)), "status", "only these, as completed,failed,cancelled,abandoned (default all of them)")
 	offer(cmd, "status", completeStatus(registry.Status.Ended))
 	return cmd
 }
 
-func pruneOutcomes(names []string) ([]registry.Outcome, error) {
-	statuses, err := parseStatuses(names)
-	if err != nil {
-		return nil, err
+func outcomesOf(names []string) (outcomes []registry.Outcome) {
+	for _, name := range names {
+		outcomes = append(outcomes, registry.Outcome(name))
 	}
-	var outcomes []registry.Outcome
-	for _, s := range statuses {
-		if !s.Ended() {
-			return nil, fmt.Errorf("--status %s: what has not ended can't be pruned", s)
-		}
-		outcomes = append(outcomes, registry.Outcome(s))
-	}
-	return outcomes, nil
+	return outcomes
 }
 
 // printPruned says how many are gone, also when something came in between.

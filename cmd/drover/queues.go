@@ -14,7 +14,7 @@ func (c *cli) queuesCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "queues",
 		Short: "List the queues and how much is in them",
-		Args:  args(cobra.NoArgs),
+		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, done, err := c.open(cmd.Context())
 			if err != nil {
@@ -49,11 +49,8 @@ func (c *cli) queueCommand(use, short, long string, do func(context.Context, *re
 		Use:   use,
 		Short: short,
 		Long:  long,
-		Args:  args(cobra.ExactArgs(1)),
+		Args:  oneArgument("QUEUE", isName),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := registry.CheckName("queue", args[0]); err != nil {
-				return usage(err) // also where there is no etcd
-			}
 			r, done, err := c.open(cmd.Context())
 			if err != nil {
 				return err

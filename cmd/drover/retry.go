@@ -14,7 +14,7 @@ func (c *cli) retryCommand() *cobra.Command {
 		Long: `Run a process again that has ended, however it did, under the same id: as a new
 series, with its attempts numbered on and all other counters at zero. It prints the
 id.`,
-		Args: args(cobra.ExactArgs(1)),
+		Args: oneArgument("ID", isID),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, done, err := c.open(cmd.Context())
 			if err != nil {

@@ -2,10 +2,8 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,14 +44,16 @@ func (c *cli) root() *cobra.Command {
 		SilenceErrors: true, // printed once, by exit
 		SilenceUsage:  true,
 		Args:          noSuchCommand,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
+		SuggestionsMinimumDistance: 2,
+		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(c.stdin)
 	root.SetOut(c.stdout)
 	root.SetErr(c.stderr)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.SetFlagErrorFunc(flagError)
 	c.addGlobalFlags(root.PersistentFlags())
-	root.PersistentPreRunE = func(*cobra.Command, []string) error { return c.global.check() }
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return c.global.complete(cmd.Flags()) }
 	offer(root, "output", completeOneOf(string(formatText), string(formatJSON)))
 	for _, group := range []struct {
 		title    string
@@ -74,68 +74,70 @@ func (c *cli) root() *cobra.Command {
 			root.AddCommand(cmd)
 		}
 	}
+	refuseStrangers(root)
 	return root
+}
+
+// refuseStrangers has the commands that cobra brings refuse the names of others
+// than there are, like drover itself.
+func refuseStrangers(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			cmd.Args = func(_ *cobra.Command, names []string) error {
+				found, rest, err := root.Find(names)
+				if err != nil || found == root {
+					return noSuchCommand(root, rest)
+				}
+				return nil
+			}
+		case "completion":
+			cmd.Args = noSuchCommand
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+	}
 }
 
 func (c *cli) addGlobalFlags(f *pflag.FlagSet) {
 	g := &c.global
-	f.StringSliceVar(&g.endpoints, "endpoints", envList("DROVER_ENDPOINTS"), "etcd to use, as URL,... (env DROVER_ENDPOINTS)")
-	f.StringVarP(&g.namespace, "namespace", "n", envOr("DROVER_NAMESPACE", "drover"), "part of etcd to use (env DROVER_NAMESPACE)")
-	f.StringVar(&g.dataDir, "data-dir", "./drover-data", "directory of the embedded etcd")
-	f.StringVar(&g.cacert, "cacert", "", "file with the CA that signed etcd's certificate")
-	f.StringVar(&g.cert, "cert", "", "file with the client certificate")
-	f.StringVar(&g.key, "key", "", "file with the client certificate's key")
-	f.StringVar(&g.user, "user", "", "etcd user; its password is in DROVER_PASSWORD or --password-file")
-	f.StringVar(&g.passwordFile, "password-file", "", "file with the etcd user's password")
-	f.DurationVar(&g.requestTimeout, "request-timeout", 5*time.Second, "limit for a single request to etcd")
+	g.namespace, g.dataDir, g.requestTimeout = "drover", "./drover-data", 5*time.Second
+	f.Var(list(&g.endpoints, isEndpoint), "endpoints", "etcd to use, as URL,... (env DROVER_ENDPOINTS)")
+	f.VarP(textValue{&g.namespace, isName}, "namespace", "n", "part of etcd to use (env DROVER_NAMESPACE)")
+	f.Var(textValue{&g.dataDir, notEmpty}, "data-dir", "directory of the embedded etcd")
+	f.Var(textValue{&g.cacert, isFile}, "cacert", "file with the CA that signed etcd's certificate")
+	f.Var(textValue{&g.cert, isFile}, "cert", "file with the client certificate")
+	f.Var(textValue{&g.key, isFile}, "key", "file with the client certificate's key")
+	f.Var(textValue{&g.user, notEmpty}, "user", "etcd user; its password is in DROVER_PASSWORD or --password-file")
+	f.Var(textValue{&g.passwordFile, isFile}, "password-file", "file with the etcd user's password")
+	f.Var(positive(&g.requestTimeout), "request-timeout", "limit for a single request to etcd")
 	f.VarP(&g.output, "output", "o", "text or json")
 }
 
-func (g *globalFlags) check() error {
-	if g.requestTimeout <= 0 {
-		return usage(fmt.Errorf("--request-timeout %s: it must be positive", g.requestTimeout))
+// complete takes from the environment what no flag has said, and checks what
+// flags have to do with each other.
+func (g *globalFlags) complete(f *pflag.FlagSet) error {
+	for _, e := range []struct {
+		variable, flag string
+		value          pflag.Value
+	}{
+		{"DROVER_ENDPOINTS", "endpoints", list(&g.endpoints, isEndpoint)},
+		{"DROVER_NAMESPACE", "namespace", textValue{&g.namespace, isName}},
+	} {
+		text := os.Getenv(e.variable)
+		if text == "" || f.Changed(e.flag) {
+			continue
+		}
+		if err := e.value.Set(text); err != nil {
+			return usage(wrong(e.variable, text, err))
+		}
 	}
 	if (g.cert == "") != (g.key == "") {
 		return usage(errors.New("--cert and --key go together"))
 	}
 	if g.passwordFile != "" && g.user == "" {
 		return usage(errors.New("--password-file needs --user"))
-	}
-	return nil
-}
-
-// noSuchCommand is for what cobra takes for an argument of the root.
-func noSuchCommand(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	text := fmt.Sprintf("there is no command %q", args[0])
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		text += ", did you mean " + strings.Join(near, " or ") + "?"
-	}
-	return usage(errors.New(text))
-}
-
-// args makes cobra's checks of the number of arguments usage errors.
-func args(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return usage(err)
-		}
-		return nil
-	}
-}
-
-func envOr(name, otherwise string) string {
-	if v := os.Getenv(name); v != "" {
-		return v
-	}
-	return otherwise
-}
-
-func envList(name string) []string {
-	if v := os.Getenv(name); v != "" {
-		return strings.Split(v, ",")
 	}
 	return nil
 }

@@ -47,8 +47,8 @@ that signal N ended.`,
 	}
 	f.add(cmd.Flags())
 	// What cobra and the root find wrong comes before RunE, and is 125 as well.
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return c.runError(usage(err)) })
-	cmd.PersistentPreRunE = func(*cobra.Command, []string) error { return c.runError(c.global.check()) }
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return c.runError(flagError(cmd, err)) })
+	cmd.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return c.runError(c.global.complete(cmd.Flags())) }
 	return cmd
 }
 
@@ -73,6 +73,9 @@ func (c *cli) runError(err error) error {
 }
 
 func (c *cli) runProcess(cmd *cobra.Command, args []string, f runFlags) (code int, err error) {
+	if err := f.check(cmd, args); err != nil {
+		return 0, usage(err)
+	}
 	// Before standard input is read: this process may be executed anew.
 	log := c.logger(zapcore.WarnLevel)
 	w, err := supervisor.Witness(supervisor.WitnessOptions{Logger: log})

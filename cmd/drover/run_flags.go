@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -23,37 +22,35 @@ type runFlags struct {
 }
 
 func (f *runFlags) add(flags *pflag.FlagSet) {
-	flags.StringVar(&f.id, "id", "", "id of the process (default a new UUID)")
+	f.priority, f.disposition, f.policy.maxAttempts, f.policy.backoff = 1, string(registry.Rerunnable), 1, time.Second
+	flags.Var(textValue{&f.id, isID}, "id", "id of the process (default a new UUID)")
 	flags.BoolVar(&f.retry, "retry", false, "run it again if it has ended and did not complete")
-	flags.IntVar(&f.priority, "priority", 1, "0 to 3, for others who look at it: a run serves nothing else")
-	flags.StringVar(&f.disposition, "disposition", string(registry.Rerunnable), "what recovery may do: rerunnable, or owner-bound (never run it twice)")
-	flags.IntVar(&f.policy.maxAttempts, "max-attempts", 1, "errors after which it has failed")
-	flags.DurationVar(&f.policy.backoff, "backoff", time.Second, "delay before the first retry, doubled for each error")
-	flags.DurationVar(&f.policy.attemptTimeout, "attempt-timeout", 0, "limit for a single attempt (default none)")
-	flags.DurationVar(&f.policy.deadline, "deadline", 0, "limit for all of it, from when it was first started (default none)")
-	flags.StringArrayVarP(&f.labels, "label", "l", nil, "K=V to find it by; may be repeated")
+	flags.Var(numberValue[int]{&f.priority, 0, 3}, "priority", "0 to 3, for others who look at it: a run serves nothing else")
+	flags.Var(textValue{&f.disposition, oneOf(string(registry.Rerunnable), string(registry.OwnerBound))}, "disposition",
+		"what recovery may do: rerunnable, or owner-bound (never run it twice)")
+	flags.Var(atLeast(&f.policy.maxAttempts, 1), "max-attempts", "errors after which it has failed")
+	flags.Var(positive(&f.policy.backoff), "backoff", "delay before the first retry, doubled for each error")
+	flags.Var(positive(&f.policy.attemptTimeout), "attempt-timeout", "limit for a single attempt (default none)")
+	flags.Var(positive(&f.policy.deadline), "deadline", "limit for all of it, from when it was first started (default none)")
+	flags.VarP(arrayValue{&f.labels, isLabel}, "label", "l", "K=V to find it by; may be repeated")
 	f.command.add(flags)
 }
 
-func (f *runFlags) check(cmd *cobra.Command) error {
-	if cmd.Flags().Changed("id") && f.id == "" {
-		return errors.New(`--id "": an id is not empty`)
+// check is for what can be said before anything is begun.
+func (f *runFlags) check(cmd *cobra.Command, args []string) error {
+	words, argv := splitAtDash(cmd, args)
+	if len(words) > 0 {
+		return fmt.Errorf("%q stands before --, which is to stand before the command", words[0])
 	}
-	if d := registry.Disposition(f.disposition); d != registry.Rerunnable && d != registry.OwnerBound {
-		return fmt.Errorf("--disposition %s: of a run it must be %s or %s", f.disposition, registry.Rerunnable, registry.OwnerBound)
+	if _, err := parseLabels(f.labels); err != nil {
+		return err
 	}
-	return f.policy.check(cmd.Flags())
+	return checkArgv(argv)
 }
 
 // runSpec is the process that a run is for.
 func (c *cli) runSpec(cmd *cobra.Command, args []string, f runFlags) (registry.Spec, error) {
-	words, argv := splitAtDash(cmd, args)
-	if len(words) > 0 {
-		return registry.Spec{}, fmt.Errorf("%q stands before --, which is to stand before the command", words[0])
-	}
-	if err := f.check(cmd); err != nil {
-		return registry.Spec{}, err
-	}
+	_, argv := splitAtDash(cmd, args)
 	labels, err := parseLabels(f.labels)
 	if err != nil {
 		return registry.Spec{}, err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -44,7 +43,7 @@ etcd of its own, with its data in --data-dir.
 SIGTERM and SIGINT stop it: it claims nothing more, lets attempts finish within
 --shutdown-timeout, hands back the rest and leaves. A second signal hands back at
 once.`,
-		Args: args(cobra.NoArgs),
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.check(cmd.Flags().Changed("etcd-listen"), len(c.global.endpoints) > 0); err != nil {
 				return usage(err)
@@ -54,17 +53,20 @@ once.`,
 	}
 	host, _ := os.Hostname() // a machine without a name gets the default of the library
 	flags := cmd.Flags()
-	flags.StringVar(&f.node, "node", legalName(host), "name of this node")
-	flags.IntVar(&f.maxRunning, "max-running", 64, "processes at a time")
-	flags.StringSliceVar(&f.queues, "queues", []string{"default"}, "queues to serve, each as NAME, or NAME=N for at most N processes of it at a time")
-	flags.DurationVar(&f.ttl, "ttl", 10*time.Second, "how long after its last sign of life others may take over; whole seconds, at least etcd's minimum")
-	flags.DurationVar(&f.poll, "poll", 400*time.Millisecond, "how often to look without being told to")
-	flags.StringSliceVar(&f.allow, "allow", nil, "kinds that reach outside and may run here: exec,http")
-	flags.DurationVar(&f.shutdownTimeout, "shutdown-timeout", 30*time.Second, "how long attempts may go on after SIGTERM")
+	f.node, f.maxRunning, f.queues, f.listen = legalName(host), 64, []string{"default"}, defaultEndpoint
+	f.ttl, f.poll, f.shutdownTimeout = 10*time.Second, 400*time.Millisecond, 30*time.Second
+	flags.Var(textValue{&f.node, isName}, "node", "name of this node")
+	flags.Var(numberValue[int]{&f.maxRunning, 1, mostRunning}, "max-running", "processes at a time")
+	flags.Var(list(&f.queues, isServed), "queues", "queues to serve, each as NAME, or NAME=N for at most N processes of it at a time")
+	flags.Var(durationValue{to: &f.ttl, least: time.Second, most: 24 * time.Hour, whole: time.Second}, "ttl",
+		"how long after its last sign of life others may take over; whole seconds, and etcd may raise it (by default to 2s)")
+	flags.Var(durationValue{to: &f.poll, least: time.Millisecond}, "poll", "how often to look without being told to")
+	flags.Var(list(&f.allow, eachOf(kindExec, kindHTTP)), "allow", "kinds that reach outside and may run here: exec,http")
+	flags.Var(durationValue{to: &f.shutdownTimeout}, "shutdown-timeout", "how long attempts may go on after SIGTERM")
 	flags.BoolVar(&f.witness, "witness", true, "a small process beside the node ends its commands and its session when it dies, so that others take over at once; exec needs it")
-	flags.StringVar(&f.logDir, "log-dir", "", "directory for the whole output of commands, which drover never deletes")
-	flags.StringVar(&f.http, "http", "", "where to tell how the node is, as GET /healthz and /readyz, such as 127.0.0.1:8080; it asks nobody who they are; off if empty")
-	flags.StringVar(&f.listen, "etcd-listen", defaultEndpoint, "where the embedded etcd serves clients; port 0 takes a free one")
+	flags.Var(textValue{&f.logDir, notEmpty}, "log-dir", "directory for the whole output of commands, which drover never deletes")
+	flags.Var(textValue{&f.http, isAddressIfAny}, "http", "where to tell how the node is, as GET /healthz and /readyz, such as 127.0.0.1:8080; it asks nobody who they are; off if empty")
+	flags.Var(textValue{&f.listen, isAddress}, "etcd-listen", "where the embedded etcd serves clients; port 0 takes a free one")
 	return cmd
 }
 
@@ -81,11 +83,6 @@ func legalName(host string) string {
 
 func (f serveFlags) check(listenGiven, external bool) error {
 	var errs []error
-	for _, kind := range f.allow {
-		if kind != kindExec && kind != kindHTTP {
-			errs = append(errs, fmt.Errorf("--allow %s: it must be exec or http", kind))
-		}
-	}
 	if !f.witness && slices.Contains(f.allow, kindExec) {
 		errs = append(errs, errors.New("--witness=false does not go with --allow exec: nothing would end the commands of a node that is gone"))
 	}
@@ -95,33 +92,8 @@ func (f serveFlags) check(listenGiven, external bool) error {
 	if listenGiven && external {
 		errs = append(errs, errors.New("--etcd-listen does not go with --endpoints"))
 	}
-	if _, _, err := net.SplitHostPort(f.listen); err != nil {
-		errs = append(errs, fmt.Errorf("--etcd-listen %s: it must be HOST:PORT", f.listen))
-	}
-	return errors.Join(append(errs, checkHTTP(f.http), f.checkLimits(), f.checkNames())...)
-}
-
-func (f serveFlags) checkLimits() error {
-	var errs []error
-	if f.maxRunning < 1 {
-		errs = append(errs, fmt.Errorf("--max-running %d: it must be at least 1", f.maxRunning))
-	}
-	if f.shutdownTimeout < 0 || f.ttl <= 0 || f.poll <= 0 {
-		errs = append(errs, errors.New("--ttl, --poll and --shutdown-timeout must be positive"))
-	}
-	if f.ttl%time.Second != 0 {
-		errs = append(errs, fmt.Errorf("--ttl %s: it must be whole seconds", f.ttl))
-	}
 	if f.poll > f.ttl {
-		errs = append(errs, fmt.Errorf("--poll %s is more than --ttl %s", f.poll, f.ttl))
-	}
-	return errors.Join(errs...)
-}
-
-func (f serveFlags) checkNames() error {
-	var errs []error
-	if f.node != "" {
-		errs = append(errs, registry.CheckName("node", f.node))
+		errs = append(errs, fmt.Errorf("--poll %s: it must not be more than --ttl, which is %s", brisk(f.poll), brisk(f.ttl)))
 	}
 	_, _, err := servedQueues(f.queues)
 	return errors.Join(append(errs, err)...)

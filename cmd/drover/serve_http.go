@@ -28,17 +28,6 @@ type healthServer struct {
 	node     atomic.Pointer[supervisor.Node]
 }
 
-// checkHTTP says what is wrong with --http.
-func checkHTTP(addr string) error {
-	if addr == "" {
-		return nil
-	}
-	if _, port, err := net.SplitHostPort(addr); err != nil || port == "" {
-		return fmt.Errorf("--http %s: it must be HOST:PORT", addr)
-	}
-	return nil
-}
-
 // serveHTTP begins to answer, that the node is not ready at first. It is nil
 // without an address.
 func serveHTTP(ctx context.Context, addr string, log *zap.Logger) (*healthServer, error) {
@@ -50,12 +39,8 @@ func serveHTTP(ctx context.Context, addr string, log *zap.Logger) (*healthServer
 		host, _, _ := net.SplitHostPort(addr) // it could be listened on, but for who is there
 		return nil, fmt.Errorf("%s is taken by another program: use --http %s for a free port, or name another", addr, net.JoinHostPort(host, "0"))
 	}
-	var malformed *net.DNSError // as a port that has no number
-	switch {
-	case errors.As(err, &malformed):
-		return nil, usage(fmt.Errorf("--http %s: %w", addr, err))
-	case err != nil:
-		return nil, fmt.Errorf("--http %s: %w", addr, err)
+	if err != nil {
+		return nil, notListening(addr, err)
 	}
 	h := &healthServer{listener: l, ended: make(chan struct{})}
 	mux := http.NewServeMux()
@@ -73,6 +58,17 @@ func serveHTTP(ctx context.Context, addr string, log *zap.Logger) (*healthServer
 	}()
 	log.Info("health is served", zap.Stringer("http", l.Addr()))
 	return h, nil
+}
+
+// notListening says why not, without what Go puts before it.
+func notListening(addr string, err error) error {
+	if _, unknown := errors.AsType[*net.DNSError](err); unknown || errors.Is(err, syscall.EADDRNOTAVAIL) {
+		return usage(fmt.Errorf("--http %s: its host must be this machine, or an address of it", addr))
+	}
+	if system, ok := errors.AsType[syscall.Errno](err); ok {
+		err = system
+	}
+	return fmt.Errorf("--http %s can't be listened at: %w", addr, err)
 }
 
 // tells makes the answers those of the node, also when h is nil.

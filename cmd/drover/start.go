@@ -21,7 +21,7 @@ type startFlags struct {
 	id, input, queue string
 	priority         int
 	delay            time.Duration
-	at               string
+	at               time.Time
 	disposition      string
 	policy           policyFlags
 	labels           []string
@@ -38,9 +38,9 @@ type commandFlags struct {
 }
 
 func (f *commandFlags) add(flags *pflag.FlagSet) {
-	flags.StringArrayVar(&f.env, "env", nil, "K=V for the command, or K to pass this shell's value on; may be repeated")
-	flags.StringVar(&f.dir, "dir", "", "directory to run the command in")
-	flags.StringVar(&f.stdin, "stdin", "", "the command's standard input: @FILE, or - for this one's")
+	flags.Var(arrayValue{&f.env, isVariable}, "env", "K=V for the command, or K to pass this shell's value on; may be repeated")
+	flags.Var(textValue{&f.dir, notEmpty}, "dir", "directory to run the command in")
+	flags.Var(textValue{&f.stdin, isSource}, "stdin", "the command's standard input: @FILE, or - for this one's")
 }
 
 func (c *cli) startCommand() *cobra.Command {
@@ -54,17 +54,19 @@ spec is the same process, also after it ended; with another spec it is a conflic
 		RunE: func(cmd *cobra.Command, args []string) error { return c.start(cmd, args, f) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.id, "id", "", "id of the process (default a new UUID)")
+	f.queue, f.priority = "default", 1
+	flags.Var(textValue{&f.id, isID}, "id", "id of the process (default a new UUID)")
 	flags.StringVar(&f.input, "input", "", "input as JSON, @FILE, or - for standard input")
-	flags.StringVar(&f.queue, "queue", "default", "queue to wait in")
-	flags.IntVar(&f.priority, "priority", 1, "0 (first) to 3")
-	flags.DurationVar(&f.delay, "delay", 0, "run it so much later")
-	flags.StringVar(&f.at, "at", "", "run it at this time, such as 2026-01-31T15:04:05Z")
-	flags.StringVar(&f.disposition, "disposition", "", "what recovery may do: rerunnable (the default for drover's own kinds), owner-bound (never run it twice), or external (somebody else does it)")
+	flags.Var(textValue{&f.queue, isName}, "queue", "queue to wait in")
+	flags.Var(numberValue[int]{&f.priority, 0, 3}, "priority", "0 (first) to 3")
+	flags.Var(durationValue{to: &f.delay}, "delay", "run it so much later")
+	flags.Var(timeValue{&f.at}, "at", "run it at this time, such as 2026-01-31T15:04:05Z")
+	flags.Var(textValue{&f.disposition, oneOf(string(registry.Rerunnable), string(registry.OwnerBound), string(registry.External))}, "disposition",
+		"what recovery may do: rerunnable (the default for drover's own kinds), owner-bound (never run it twice), or external (somebody else does it)")
 	f.policy.add(flags)
-	flags.StringArrayVarP(&f.labels, "label", "l", nil, "K=V to find it by; may be repeated")
+	flags.VarP(arrayValue{&f.labels, isLabel}, "label", "l", "K=V to find it by; may be repeated")
 	f.command.add(flags)
-	flags.StringVar(&f.batch, "batch", "", "start one spec as JSON a line from this file, - for standard input")
+	flags.Var(textValue{&f.batch, notEmpty}, "batch", "start one spec as JSON a line from this file, - for standard input")
 	flags.BoolVar(&f.wait, "wait", false, "wait until it has ended")
 	cmd.ValidArgsFunction = completeKind
 	offer(cmd, "disposition", completeOneOf(string(registry.Rerunnable), string(registry.OwnerBound), string(registry.External)))
@@ -107,6 +109,9 @@ func (c *cli) specs(cmd *cobra.Command, args []string, f startFlags) ([]batchSpe
 	if len(words) != 1 {
 		return nil, usage(errors.New("name one kind, such as exec: drover start exec -- COMMAND"))
 	}
+	if err := eachArgument("KIND", isName)(cmd, words); err != nil {
+		return nil, err
+	}
 	spec, err := f.spec(cmd.Flags(), words[0])
 	if err != nil {
 		return nil, usage(err)
@@ -123,42 +128,28 @@ func (c *cli) specs(cmd *cobra.Command, args []string, f startFlags) ([]batchSpe
 
 // spec is what the flags say, but for the input.
 func (f *startFlags) spec(flags *pflag.FlagSet, kind string) (registry.Spec, error) {
-	for flag, value := range map[string]string{"id": f.id, "queue": f.queue} {
-		if flags.Changed(flag) && value == "" {
-			return registry.Spec{}, fmt.Errorf(`--%s "": it must not be empty`, flag)
-		}
-	}
 	labels, errLabels := parseLabels(f.labels)
-	due, errTime := f.due(flags)
-	if err := errors.Join(f.policy.check(flags), errLabels, errTime); err != nil {
+	if err := errors.Join(errLabels, f.checkDue(flags)); err != nil {
 		return registry.Spec{}, err
 	}
 	spec := registry.Spec{
 		ID: f.id, Kind: kind, Queue: f.queue, Priority: &f.priority, Disposition: registry.Disposition(f.disposition),
-		Delay: registry.Duration(f.delay), DueAt: due, Labels: labels,
+		Delay: registry.Duration(f.delay), DueAt: f.at, Labels: labels,
 	}
 	f.policy.apply(&spec)
 	return spec, nil
 }
 
-// due is the time of --at.
-func (f *startFlags) due(flags *pflag.FlagSet) (time.Time, error) {
+// checkDue is about the flags that say when it is to be run.
+func (f *startFlags) checkDue(flags *pflag.FlagSet) error {
 	delayed, timed := flags.Changed("delay"), flags.Changed("at")
 	switch {
 	case delayed && timed:
-		return time.Time{}, errors.New("--delay does not go with --at: give one of them")
+		return errors.New("--delay does not go with --at: give one of them")
 	case (delayed || timed) && f.disposition == string(registry.External):
-		return time.Time{}, errors.New("--delay and --at do not go with --disposition external: no node runs it, so there is nothing to delay")
-	case f.delay < 0:
-		return time.Time{}, fmt.Errorf("--delay %s: it must not be negative", f.delay)
-	case !timed:
-		return time.Time{}, nil
+		return errors.New("--delay and --at do not go with --disposition external: no node runs it, so there is nothing to delay")
 	}
-	due, err := time.Parse(time.RFC3339, f.at)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("--at %q: it must be a time such as 2026-01-31T15:04:05Z", f.at)
-	}
-	return due, nil
+	return nil
 }
 
 // complete fills in what drover's own kinds need no words for, and checks all.

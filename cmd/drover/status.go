@@ -18,7 +18,7 @@ func (c *cli) statusCommand() *cobra.Command {
 		Short: "Show how etcd, the nodes and the queues are",
 		Long: `Show how etcd, the nodes and the queues are. The exit code is 0 if all is well, 1 if
 something is wrong, and 5 if etcd is not reached.`,
-		Args: args(cobra.NoArgs),
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, done, err := c.open(cmd.Context())
 			if err != nil {

@@ -19,11 +19,8 @@ func (c *cli) waitCommand() *cobra.Command {
 		Long: `Wait until processes have ended. The exit code is 0 if all completed, 1 if one
 ended otherwise, 3 if there is no such process, 6 if --timeout passed; with
 several, the highest.`,
-		Args: args(cobra.MinimumNArgs(1)),
+		Args: someIDs,
 		RunE: func(cmd *cobra.Command, ids []string) error {
-			if cmd.Flags().Changed("timeout") && timeout < 0 {
-				return usage(fmt.Errorf("--timeout %s: it must not be negative", timeout))
-			}
 			r, done, err := c.open(cmd.Context())
 			if err != nil {
 				return err
@@ -38,7 +35,7 @@ several, the highest.`,
 			return c.waitAll(ctx, r, ids, c.printEnd)
 		},
 	}
-	cmd.Flags().DurationVar(&timeout, "timeout", 0, "give up after this time, with exit code 6")
+	cmd.Flags().Var(durationValue{to: &timeout}, "timeout", "give up after this time, with exit code 6")
 	return cmd
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -29,10 +30,8 @@ inputs and outputs those up to 4 KiB.
 
 etcd keeps a part of its history only. If it has dropped what comes after a
 cursor the exit code is 1: list what there is, then watch on.`,
+		Args: eachArgument("ID", isID),
 		RunE: func(cmd *cobra.Command, ids []string) error {
-			if cmd.Flags().Changed("after") && after < 1 {
-				return usage(fmt.Errorf("--after %d: a cursor is the number on a line of drover watch", after))
-			}
 			r, done, err := c.open(cmd.Context())
 			if err != nil {
 				return err
@@ -42,7 +41,7 @@ cursor the exit code is 1: list what there is, then watch on.`,
 			return f.until(cmd.Context(), ids, c.printChange)
 		},
 	}
-	cmd.Flags().Int64Var(&after, "after", 0, "begin with what came after this `cursor` (default from now on)")
+	cmd.Flags().Var(numberValue[int64]{&after, 1, math.MaxInt64}, "after", "begin with what came after this `cursor` (default from now on)")
 	return cmd
 }
 
