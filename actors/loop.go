@@ -76,10 +76,12 @@ func recovered(f func()) (err error) {
 	return nil
 }
 
-// newPause spaces out repeats of what failed.
+// newPause spaces out repeats of what failed. Its limit is a part of how long a
+// node takes to be ready when etcd is back, and costs next to nothing: a try
+// without a connection fails in this process.
 func newPause() *backoff.ExponentialBackOff {
 	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval = 50*time.Millisecond, 3*time.Second
+	b.InitialInterval, b.MaxInterval = 50*time.Millisecond, 500*time.Millisecond
 	return b
 }
 

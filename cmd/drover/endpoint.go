@@ -11,6 +11,8 @@ import (
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 
 	"github.com/drover-run/drover/cmd/drover/etcdserver"
 	"github.com/drover-run/drover/registry"
@@ -65,6 +67,16 @@ func (c *cli) openRegistry(ctx context.Context, client *clientv3.Client, log *za
 	})
 }
 
+// reconnecting is how a client connects again that is cut off. By gRPC's own
+// measure it waits for up to two minutes between two tries, and a node would be
+// without etcd for as long as etcd was away once more.
+var reconnecting = grpc.ConnectParams{
+	Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+	// A try whose packets get lost is given up as early, for the kernel repeats
+	// them more and more slowly.
+	MinConnectTimeout: 5 * time.Second,
+}
+
 // connect makes a client. It does not wait for etcd: the first request does.
 func (g *globalFlags) connect() (*clientv3.Client, error) {
 	config := clientv3.Config{
@@ -72,7 +84,8 @@ func (g *globalFlags) connect() (*clientv3.Client, error) {
 		// A half-open connection is noticed within 13 s; without, it takes
 		// longer than most sessions live.
 		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 3 * time.Second,
-		Username: g.user, Logger: zap.NewNop(),
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(reconnecting)},
+		Username:    g.user, Logger: zap.NewNop(),
 	}
 	if g.user != "" {
 		password, err := g.password()

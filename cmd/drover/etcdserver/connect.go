@@ -9,6 +9,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -22,7 +23,15 @@ func connect(endpoints []string) (*clientv3.Client, error) {
 		// A holder that was stopped is noticed within 13 s, even by who only
 		// watches.
 		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 3 * time.Second,
-		DialOptions: []grpc.DialOption{grpc.WithChainUnaryInterceptor(repeatReads)},
+		DialOptions: []grpc.DialOption{
+			grpc.WithChainUnaryInterceptor(repeatReads),
+			// Of its own, and not by ResetConnectBackoff: that walks a map of
+			// connections which gRPC may be changing, without a lock.
+			grpc.WithConnectParams(grpc.ConnectParams{
+				Backoff:           backoff.Config{BaseDelay: soonest, Multiplier: 1.6, Jitter: 0.2, MaxDelay: latest},
+				MinConnectTimeout: 20 * time.Second, // gRPC's own: who is frozen answers when he is not any more
+			}),
+		},
 	})
 }
 

@@ -146,8 +146,6 @@ func (s *Share) point(endpoints []string) (err error) {
 		}
 	case !slices.Equal(s.client.Endpoints(), endpoints):
 		s.client.SetEndpoints(endpoints...)
-	default:
-		s.client.ActiveConnection().ResetConnectBackoff()
 	}
 	s.client.ActiveConnection().Connect()
 	return nil
