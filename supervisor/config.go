@@ -18,6 +18,11 @@ import (
 // Config says what a node is. Registry and Mux are required; the zero values
 // of the others mean what stands beside them.
 type Config struct {
+	//
+	// How soon the node is ready again when etcd is back depends on the
+	// registry's client, see [registry.Open] for what to give it: within 2 s if
+	// it tries to connect every second. By itself it tries less and less often,
+	// up to two minutes apart.
 	Registry *registry.Registry
 	// Mux has the handlers. The node claims the kinds that it knows when the
 	// node is made.
@@ -50,9 +55,9 @@ type Config struct {
 	ShutdownTimeout time.Duration
 	// Retention is how long processes are kept after they have ended: 24 h
 	// those that completed and 7 days the others, if zero, or less when etcd's
-	// data fill more than half of its quota; for ever if negative. Every node
-	// deletes what is over, about once a minute, or more often when space is
-	// needed.
+	// data fill more than half of its quota, which is logged; for ever if
+	// negative. Every node deletes what is over, about once a minute, or more
+	// often when space is needed.
 	Retention registry.Retention
 	// PublishEnded publishes an actors.ProcessEnded for each process that this
 	// node ends. Subscribers are called one event at a time.

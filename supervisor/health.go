@@ -1,12 +1,10 @@
 package supervisor
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
-	"github.com/drover-run/drover/lease"
 	"github.com/drover-run/drover/lease/trouble"
 	"github.com/drover-run/drover/runner"
 )
@@ -18,7 +16,8 @@ const shown = 100
 type Health struct {
 	// Healthy: there are no Problems.
 	Healthy bool `json:"healthy"`
-	// Problems says in words what is wrong right now.
+	// Problems says in words what is wrong right now, each trouble once: what
+	// has the same cause is one sentence.
 	Problems []string `json:"problems"`
 	Node     string   `json:"node"`
 	// Ready: it holds a session and is not stopping, so it takes work.
@@ -35,9 +34,11 @@ type Health struct {
 	// taken for more than 2 s, the oldest first, at most 100. They are kept in
 	// memory, with their slots, until etcd takes them or the session is lost.
 	HeldBack []Unfinished `json:"held_back,omitempty"`
-	// Drives fail, so nothing is claimed; nil if they don't.
+	// Drives fail, so nothing is claimed, or not all that could be; nil if they
+	// don't, or if none are made: without a session, and once it is stopping.
 	Drives *Failing `json:"drives_failing,omitempty"`
-	// Watch is lost, so changes are seen by polling only; nil if it is not.
+	// Watch is lost, so changes are seen by polling only; nil if it is not, or
+	// if the node is stopping.
 	Watch *Failing `json:"watch_lost,omitempty"`
 	// ClaimsTried and ClaimsLost are [Node.Claims].
 	ClaimsTried int64 `json:"claims_tried"`
@@ -86,33 +87,27 @@ func (n *Node) Health() Health {
 
 func (l *life) health(stopped bool) Health {
 	h := Health{
-		Problems: []string{}, Node: l.config.Node, Stopping: stopped || l.ending(),
+		Node: l.config.Node, Stopping: stopped || l.ending(),
 		Running: l.slots.Running(), Max: l.config.MaxRunning,
 	}
-	h.session(l)
+	var c complaints
+	h.session(l, &c)
 	if l.runner != nil {
-		h.attempts(l.runner)
+		h.attempts(l.runner, &c)
 		h.Unreadable = l.runner.Unreadable()
 		h.ClaimsTried, h.ClaimsLost = l.runner.Claims()
 	}
-	h.Drives = h.failing("nothing can be claimed", l.drives.Failing)
-	h.Watch = h.failing("changes are seen by polling only, the watch is lost", l.watch.Lost)
-	for _, problem := range append(l.failing.problems(), l.witnessProblem()) {
-		if problem != "" {
-			h.problem("%s", problem)
-		}
-	}
-	h.end(l)
+	h.upkeep(l, &c)
+	l.failing.complain(&c)
+	l.complainOfWitness(&c)
+	h.end(l, &c)
+	h.Problems = c.sentences()
 	h.Healthy = len(h.Problems) == 0
 	h.Ready = h.Session.ID != "" && !h.Stopping
 	return h
 }
 
-func (h *Health) problem(format string, args ...any) {
-	h.Problems = append(h.Problems, strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "; "))
-}
-
-func (h *Health) session(l *life) {
+func (h *Health) session(l *life, c *complaints) {
 	has := l.sessions.Holding()
 	h.Session.Since = has.Since.UTC()
 	if s := has.Session; s != nil && s.Alive() {
@@ -120,8 +115,7 @@ func (h *Health) session(l *life) {
 		h.Session.ID, h.Session.RenewedAt = s.ID(), renewal.Asked.UTC()
 		h.Session.LeftSeconds = time.Until(s.Deadline()).Seconds()
 		if renewal.Err != nil {
-			h.problem("the session is not renewed since %s, it ends in %.1f s: %s",
-				clock(renewal.Asked), h.Session.LeftSeconds, trouble.Words(renewal.Err))
+			c.add(why(renewal.Err), "the session is not renewed since %s and ends in %.1f s", clock(renewal.Asked), h.Session.LeftSeconds)
 		}
 		return
 	} else if s != nil {
@@ -130,23 +124,22 @@ func (h *Health) session(l *life) {
 	switch {
 	case h.Stopping:
 	case has.Why == nil:
-		h.problem("there is no session yet, since %s", clock(has.Since))
+		c.add("", "there is no session yet, since %s", clock(has.Since))
 	default:
 		h.Session.Why = why(has.Why)
-		h.problem("there is no session since %s, so nothing runs: %s", clock(has.Since), h.Session.Why)
+		c.add(h.Session.Why, "there is no session since %s, so nothing runs", clock(has.Since))
 	}
 }
 
-func (h *Health) attempts(r *runner.Runner) {
+func (h *Health) attempts(r *runner.Runner, c *complaints) {
 	stuck, held := r.Stuck(), r.Held()
 	h.Stuck, h.HeldBack = unfinished(stuck), unfinished(held)
 	if len(stuck) > 0 {
-		h.problem("%d handlers are stuck: they ignore that their contexts ended, and keep their slots; the oldest is that of %s, since %s",
+		c.add("", "%d handlers are stuck: they ignore that their contexts ended, and keep their slots; the oldest is that of %s, since %s",
 			len(stuck), stuck[0].ID, clock(stuck[0].Since))
 	}
 	if len(held) > 0 {
-		h.problem("the ends of %d attempts are held back in memory since %s: %s",
-			len(held), clock(held[0].Since), trouble.Words(held[0].Cause))
+		c.add(why(held[0].Cause), "the ends of %d attempts are held back in memory since %s", len(held), clock(held[0].Since))
 	}
 }
 
@@ -159,45 +152,78 @@ func unfinished(all []runner.Pending) (some []Unfinished) {
 	return some
 }
 
-func (h *Health) failing(what string, state func() (trouble.State, bool)) *Failing {
-	s, is := state()
-	if !is {
-		return nil
+// upkeep is for what goes on beside the attempts. Without a session nothing is
+// driven, so what was wrong with drives is past, and the rest is the same
+// trouble; once the node is stopping nothing of it matters.
+func (h *Health) upkeep(l *life, c *complaints) {
+	if h.Stopping {
+		return
 	}
-	f := &Failing{Since: s.Since.UTC(), Failed: s.Failed, Why: why(s.Err)}
-	h.problem("%s since %s: %s", what, clock(s.Since), f.Why)
-	return f
+	holding := h.Session.ID != ""
+	if s, failing := l.drives.Failing(); failing && holding {
+		h.Drives = newFailing(s)
+		c.add(h.Drives.Why, "drives fail since %s, so what waits may not be claimed", clock(s.Since))
+	}
+	if s, lost := l.watch.Lost(); lost {
+		h.Watch = newFailing(s)
+		if holding {
+			c.add(h.Watch.Why, "changes are seen by polling only since %s", clock(s.Since))
+		}
+	}
+}
+
+func newFailing(s trouble.State) *Failing {
+	return &Failing{Since: s.Since.UTC(), Failed: s.Failed, Why: why(s.Err)}
 }
 
 // end is for a node that is not at work.
-func (h *Health) end(l *life) {
+func (h *Health) end(l *life, c *complaints) {
 	select {
 	case <-l.done:
 		if err := l.result(); err != nil {
-			h.problem("the node has ended: %v", err)
+			c.add(why(err), "the node has ended")
 		} else {
-			h.problem("the node has ended")
+			c.add("", "the node has ended")
 		}
 	default:
 		if _, begun := l.place(); !begun && !h.Stopping {
-			h.problem("the node has not begun")
+			c.add("", "the node has not begun")
 		}
 	}
 }
 
-// why is an error in words, with etcd's own if those are others.
-func why(err error) string {
-	if err == nil {
-		return ""
+// why is an error in words. What etcd said itself is in the log.
+func why(err error) string { return strings.ReplaceAll(trouble.Words(err), "\n", "; ") }
+
+// complaints are what does not work, by why. The why is said once: an etcd that
+// is away is one trouble, whatever it keeps from working.
+type complaints struct {
+	whys []string
+	what map[string][]string
+}
+
+// add has an empty why for what speaks for itself.
+func (c *complaints) add(why, format string, args ...any) {
+	if c.what == nil {
+		c.what = map[string][]string{}
 	}
-	words, text := trouble.Words(err), strings.ReplaceAll(err.Error(), "\n", "; ")
-	if words == err.Error() {
-		return text
+	if _, known := c.what[why]; !known {
+		c.whys = append(c.whys, why)
 	}
-	if errors.Is(err, lease.ErrLost) {
-		return "the last one was lost, " + words + " (" + text + ")"
+	c.what[why] = append(c.what[why], strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "; "))
+}
+
+// sentences is never nil.
+func (c *complaints) sentences() []string {
+	all := []string{}
+	for _, why := range c.whys {
+		if why == "" {
+			all = append(all, c.what[why]...)
+			continue
+		}
+		all = append(all, strings.Join(c.what[why], "; ")+": "+why)
 	}
-	return words + " (" + text + ")"
+	return all
 }
 
 func clock(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -42,7 +41,7 @@ func (f *failingActors) note(name string, reason any, on time.Time) {
 	f.all[name] = a
 }
 
-func (f *failingActors) problems() (all []string) {
+func (f *failingActors) complain(c *complaints) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(f.all)) {
@@ -50,19 +49,16 @@ func (f *failingActors) problems() (all []string) {
 		if time.Now().After(a.until.Add(wellAgain)) {
 			continue
 		}
-		all = append(all, fmt.Sprintf("the actor %s fails since %s, %d times, and is restarted: %v",
-			name, clock(a.since), a.failed, a.reason))
+		c.add("", "the actor %s fails since %s, %d times, and is restarted: %v", name, clock(a.since), a.failed, a.reason)
 	}
-	return all
 }
 
-// witnessProblem says what is wrong with the witness, if anything is.
-func (l *life) witnessProblem() string {
+// complainOfWitness says what is wrong with the witness, if anything is.
+func (l *life) complainOfWitness(c *complaints) {
 	if l.config.Witness == nil {
-		return ""
+		return
 	}
 	if err := l.config.Witness.Err(); err != nil {
-		return fmt.Sprintf("there is no witness: %v", err)
+		c.add(why(err), "there is no witness")
 	}
-	return ""
 }

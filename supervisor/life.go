@@ -52,6 +52,7 @@ type life struct {
 	leftover error // what could not be ended or handed back
 
 	failing failingActors
+	raised  sync.Once // etcd's raising of the TTL is told
 }
 
 // lookAhead is how much farther a drive looks for what falls due than to the
@@ -100,6 +101,7 @@ func newLife(c Config, poker actors.Poker) (*life, error) {
 	l.upkeep = newUpkeep(c.Registry.CheckSpace, func(ctx context.Context, s registry.Space) (int, bool, error) {
 		return c.Registry.Retain(ctx, c.Retention, s)
 	}, l.log)
+	l.upkeep.keep = c.Retention
 	return l, nil
 }
 
@@ -188,7 +190,14 @@ func (l *life) openSession(ctx context.Context) (*registry.Session, error) {
 	if at, ok := l.place(); ok && at.system.Address() != localAddress {
 		info.Address = at.system.Address() + "/" + at.id
 	}
-	return l.witnessed.open(ctx, info, l.config.TTL)
+	s, err := l.witnessed.open(ctx, info, l.config.TTL)
+	if err == nil && s.TTL() > l.config.TTL {
+		l.raised.Do(func() {
+			l.log.Warn("etcd grants no TTL as short as was asked for, so others take over that much later",
+				zap.Duration("asked", l.config.TTL), zap.Duration("granted", s.TTL()))
+		})
+	}
+	return s, err
 }
 
 // localAddress is that of an actor system that can't be reached from outside.
