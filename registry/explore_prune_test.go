@@ -40,8 +40,8 @@ func (x *explorer) bornAt(s *evaluator, id string) int64 {
 }
 
 // forgotten says whether what a call is about was pruned: then nothing tells
-// its sender any more that it was he who did it. (Nobody prunes what ended a
-// moment ago, or asks for a day.)
+// its sender any more that it was he who did it. (Nobody prunes what ended
+// less than a minute ago, or an hour if it may not run twice, or asks for as long.)
 func (x *explorer) forgotten(s *evaluator, c *call) bool {
 	return x.world.pruned && c.landed > 0 && c.id != "" && (c.kind == "start" || x.bornAt(s, c.id) != c.born)
 }

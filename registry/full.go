@@ -114,11 +114,18 @@ type room struct {
 	full   error         // nil while there is room, as far as is known
 	opened chan struct{} // closed when there is again; nil while full is nil
 	asked  time.Time     // when it was last looked whether there is
+
+	revision int64     // of the mark as last seen
+	changed  time.Time // when that was seen first
 }
 
 // askRoom is how long those who wait for room leave etcd alone between two
 // looks, of which there is one at a time for all of them.
 const askRoom = 500 * time.Millisecond
+
+// desertedAfter is how long nobody has written a mark anew that nobody looks after:
+// nodes do so twice a second, and of those who wait, one does then.
+const desertedAfter = 2 * time.Second
 
 // close notes the mark that was read.
 func (m *room) close(kv *mvccpb.KeyValue) {
@@ -129,6 +136,17 @@ func (m *room) close(kv *mvccpb.KeyValue) {
 		m.opened, m.asked = make(chan struct{}), time.Now()
 	}
 	m.full = v.refusal()
+	if m.revision != kv.ModRevision {
+		m.revision, m.changed = kv.ModRevision, time.Now()
+	}
+}
+
+// deserted says whether the mark that was read last is so old that anybody may
+// clear it, and nobody is at it.
+func (m *room) deserted(kv *mvccpb.KeyValue, now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return now.Sub(readFull(kv).Since) >= fullAnew && time.Since(m.changed) >= desertedAfter
 }
 
 func (m *room) open() {
@@ -172,16 +190,24 @@ func (m *room) wait(ctx context.Context, r *Registry) error {
 	}
 }
 
-// look asks whether the mark still stands. That it can't be found out is not
+// look asks whether the mark still stands, and whether it should. That it can't be found out is not
 // told: it is asked again.
 func (m *room) look(ctx context.Context, r *Registry) {
 	resp, err := r.read(ctx, get(r.keys.full()))
 	if err != nil {
 		return
 	}
-	if kv := newView(resp.Responses)[r.keys.full()]; kv != nil {
-		m.close(kv)
-	} else {
+	kv := newView(resp.Responses)[r.keys.full()]
+	if kv == nil {
+		m.open()
+		return
+	}
+	m.close(kv)
+	if !m.deserted(kv, r.now()) {
+		return
+	}
+	// Where no node lives, nobody else would find that there is room again.
+	if s, err := r.CheckSpace(ctx); err == nil && !s.Full {
 		m.open()
 	}
 }

@@ -76,9 +76,11 @@ func (r *Registry) Prune(ctx context.Context, o PruneOptions) (pruned int, err e
 // the order of the times at which processes ended.
 type pruner struct {
 	r       *Registry
-	limit   int // 0 is none
+	limit   int  // 0 is none
+	sparing bool // what may not run twice is left
 	pruned  atomic.Int64
 	corrupt []error
+	seen    string // of the index: nothing before it is left to be deleted in this run
 }
 
 func (p *pruner) run(ctx context.Context, from, end string) error {
@@ -100,6 +102,9 @@ func (p *pruner) run(ctx context.Context, from, end string) error {
 		}
 		if err := p.prune(ctx, hints); err != nil {
 			return err
+		}
+		if !p.enough() {
+			p.seen = from
 		}
 		more = page.More
 	}
@@ -162,6 +167,8 @@ func (p *pruner) prune(ctx context.Context, hints []hint) error {
 			switch {
 			case err != nil:
 				p.corrupt, keep = append(p.corrupt, err), true
+			case h.speaksOf(e, there) && p.sparing && there.spec.Disposition != Rerunnable:
+				keep = true
 			case h.speaksOf(e, there) && room > 0:
 				doomed, room = append(doomed, kv), room-1
 			case h.speaksOf(e, there):

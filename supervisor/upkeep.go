@@ -31,12 +31,14 @@ const (
 type upkeep struct {
 	look   func(context.Context) (registry.Space, error)
 	retain func(context.Context, registry.Space) (pruned int, more bool, err error)
+	keep   registry.Retention // as retain has it, to say what becomes of it
 	log    *zap.Logger
 	done   chan struct{} // closed when the goroutine has ended
 
 	// The goroutine's alone.
 	pruneAt time.Time
 	space   registry.Space // as last seen
+	short   bool           // it was said that less is kept than by default
 	said    map[string]string
 
 	mu     sync.Mutex
@@ -105,7 +107,7 @@ func (u *upkeep) once(ctx context.Context) (pause time.Duration) {
 	if pruned > 0 {
 		u.log.Debug("deleted what was kept long enough", zap.Int("processes", pruned))
 	}
-	if more && err == nil {
+	if more && (err == nil || pruned > 0) { // a key that can't be read stays, and keeps nothing from going
 		// It is to take half of the time at the most: there is work to do.
 		u.pruneAt = time.Now()
 		pause = min(pause, time.Since(began))
@@ -139,6 +141,26 @@ func (u *upkeep) lookAtSpace(ctx context.Context) {
 		u.log.Info("etcd has room again", percent)
 	}
 	u.space = s
+	u.sayKept(s)
+}
+
+// spacious is far enough from where less is begun to be kept that it is not said
+// again and again.
+const spacious = 0.45
+
+// sayKept says when what has ended is kept for less than by default, and when no
+// more.
+func (u *upkeep) sayKept(s registry.Space) {
+	keeps, by := u.keep.Within(s), u.keep.Within(registry.Space{})
+	switch short := keeps.Completed < by.Completed || keeps.Others < by.Others; {
+	case short && !u.short:
+		u.short = true
+		u.log.Warn("what has ended is kept for less than by default, space is scarce", zap.Int("percent", int(s.Fills()*100)),
+			zap.Duration("completed", keeps.Completed), zap.Duration("others", keeps.Others))
+	case u.short && s.Fills() < spacious:
+		u.short = false
+		u.log.Info("what has ended is kept for as long as by default again", zap.Int("percent", int(s.Fills()*100)))
+	}
 }
 
 // report logs what goes wrong when it begins, not every time: a key that can't

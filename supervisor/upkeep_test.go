@@ -108,17 +108,23 @@ func TestScarceSpaceIsLookedAfterAtOnce(t *testing.T) {
 }
 
 func TestManyToDeleteTakeHalfOfTheTime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var busy time.Duration
-		lookTimes(t, filled(60, 100), func(context.Context, registry.Space) (int, bool, error) {
-			time.Sleep(500 * time.Millisecond)
-			busy += 500 * time.Millisecond
-			return 10_000, true, nil
+	for name, beside := range map[string]error{
+		"all of it": nil, "beside what can't be read": &registry.CorruptError{Key: "done/x", Why: errors.New("a test says so")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var busy time.Duration
+				lookTimes(t, filled(60, 100), func(context.Context, registry.Space) (int, bool, error) {
+					time.Sleep(500 * time.Millisecond)
+					busy += 500 * time.Millisecond
+					return 10_000, true, beside
+				})
+				if busy < 28*time.Second || busy > 31*time.Second {
+					t.Errorf("it deleted for %s of a minute, want half of it", busy)
+				}
+			})
 		})
-		if busy < 28*time.Second || busy > 31*time.Second {
-			t.Errorf("it deleted for %s of a minute, want half of it", busy)
-		}
-	})
+	}
 }
 
 func TestUpkeepStops(t *testing.T) {
@@ -173,10 +179,31 @@ func TestUpkeepSaysWhatIsWrongOnce(t *testing.T) {
 	lookErr = registry.ErrUnavailable // the session says that
 	once()
 	lookErr, space = nil, filled(81, 1)
-	once("etcd is nearly full, nothing new is started")
+	const less = "what has ended is kept for less than by default, space is scarce"
+	once("etcd is nearly full, nothing new is started", less)
 	once()
 	space = filled(60, 1)
 	once("etcd has room again")
+	space = filled(49, 1) // about there it may stay for long
+	once()
+	space = filled(52, 1)
+	once()
+	space = filled(44, 1)
+	once("what has ended is kept for as long as by default again")
+	once()
+	space = filled(52, 1)
+	once(less)
+}
+
+func TestUpkeepSaysNothingOfARetentionThatWasGiven(t *testing.T) {
+	logs, seen := observer.New(zapcore.InfoLevel)
+	u := newUpkeep(func(context.Context) (registry.Space, error) { return filled(70, 1), nil },
+		func(context.Context, registry.Space) (int, bool, error) { return 0, false, nil }, zap.New(logs))
+	u.keep = registry.Retention{Completed: time.Hour, Others: -1}
+	u.once(t.Context())
+	if said := seen.All(); len(said) > 0 {
+		t.Errorf("it said %v", said)
+	}
 }
 
 func TestNodePrunesByItsRetention(t *testing.T) {
