@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/drover-run/drover/lease"
 )
@@ -46,9 +48,9 @@ func (r *Registry) Testament(s *Session) (Testament, error) {
 // for a process that has no [Registry], and may be called again if it was not
 // answered: an error that is [ErrDenied] will be the same then, others need not.
 func (t Testament) Execute(ctx context.Context, client *clientv3.Client, evidence string, at time.Time) (ended bool, err error) {
-	n := Node{Session: t.Session, created: t.Created, revision: t.Recorded}
-	if err := json.Unmarshal(t.Record, &n.value); err != nil {
-		return false, fmt.Errorf("execute the testament of session %s: %w", t.Session, err)
+	n, err := t.node()
+	if err != nil {
+		return false, err
 	}
 	tb := table{newKeys(t.Namespace)}
 	end, err := tb.endSession(n, evidence, at)
@@ -69,6 +71,52 @@ func (t Testament) Execute(ctx context.Context, client *clientv3.Client, evidenc
 		}
 	}
 	return false, nil
+}
+
+func (t Testament) node() (Node, error) {
+	n := Node{Session: t.Session, created: t.Created, revision: t.Recorded}
+	if err := json.Unmarshal(t.Record, &n.value); err != nil {
+		return Node{}, fmt.Errorf("read the testament of session %s: %w", t.Session, err)
+	}
+	return n, nil
+}
+
+// Request is what Execute asks of etcd while the session stands, as an encoded
+// etcdserverpb.TxnRequest, for a process that can't even link etcd's client. It
+// may be sent beside Execute, before or after it.
+func (t Testament) Request(evidence string, at time.Time) ([]byte, error) {
+	n, err := t.node()
+	if err != nil {
+		return nil, err
+	}
+	tr, err := table{newKeys(t.Namespace)}.endSession(n, evidence, at)
+	if err != nil {
+		return nil, err
+	}
+	request := &etcdserverpb.TxnRequest{}
+	for i := range tr.when {
+		request.Compare = append(request.Compare, tr.when[i].GetCompare())
+	}
+	for _, op := range tr.then {
+		request.Success = append(request.Success, asRequest(op))
+	}
+	content, err := proto.Marshal(request)
+	if err != nil {
+		return nil, fmt.Errorf("encode the end of session %s: %w", t.Session, err)
+	}
+	return content, nil
+}
+
+// asRequest is for a write of one key.
+func asRequest(op clientv3.Op) *etcdserverpb.RequestOp {
+	if op.IsDelete() {
+		return &etcdserverpb.RequestOp{Request: &etcdserverpb.RequestOp_RequestDeleteRange{
+			RequestDeleteRange: &etcdserverpb.DeleteRangeRequest{Key: op.KeyBytes()},
+		}}
+	}
+	return &etcdserverpb.RequestOp{Request: &etcdserverpb.RequestOp_RequestPut{
+		RequestPut: &etcdserverpb.PutRequest{Key: op.KeyBytes(), Value: op.ValueBytes()},
+	}}
 }
 
 // RecordWitness puts another witness on the node's record: the node counts as

@@ -6,6 +6,9 @@
 // init function, when all that it imports is initialised; main is never reached. The witness enters it by executing the
 // program in place: pid and start time stay, so whoever asks the kernel about the witness still finds it at work.
 //
+// A will has a letter, which the witness can post by itself, unless etcd asks for TLS or for a password: then this package
+// has nothing left to do if etcd agrees to it.
+//
 // # Limits
 //
 // It tries for a minute: by then the session has expired, and most of what it could say is known. An etcd that died

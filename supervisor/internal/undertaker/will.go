@@ -36,6 +36,9 @@ type Will struct {
 	Testament registry.Testament `json:"testament"`
 	PID       int                `json:"pid"` // of the node
 	Env       map[string]string  `json:"env,omitempty"`
+
+	// Addresses are what Access.Resolve has found.
+	Addresses []string `json:"-"`
 }
 
 // environment is what of the node's decides how etcd is reached: proxies, and where certificates are.
@@ -43,7 +46,8 @@ var environment = []string{
 	"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR", "GODEBUG",
 }
 
-// Encode returns the will as one word. It holds the password and the key.
+// Encode returns the will as one word, which holds the password and the key, and its letter as three more, if it has
+// one.
 func (w Will) Encode() (string, error) {
 	w.Env = map[string]string{}
 	for _, name := range environment {
@@ -55,7 +59,7 @@ func (w Will) Encode() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("encode the will of session %s: %w", w.Testament.Session, err)
 	}
-	return base64.RawStdEncoding.EncodeToString(content), nil
+	return strings.TrimRight(base64.RawStdEncoding.EncodeToString(content)+" "+w.letter(), " "), nil
 }
 
 func decode(word []byte) (Will, error) {

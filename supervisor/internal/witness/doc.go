@@ -15,7 +15,9 @@
 //
 // When the node has died it then executes the wills that the node has left with it, one for each session: they say in
 // etcd that the node is dead. For that it enters the whole program, by executing it once more in place, see package
-// undertaker. A node that leaves revokes its will first, and one that is frozen is not dead.
+// undertaker. That takes a tenth of a second, so a will may come with a letter: all that is to be sent to etcd, down to the
+// last byte. It is posted first, and the will is executed only if etcd did not agree. A node that leaves revokes its will
+// first, and one that is frozen is not dead.
 //
 // # Process 1
 //

@@ -22,8 +22,8 @@ func (w *watcher) heed(words []string) {
 		}
 	case len(words) == 2 && words[0] == WordForget:
 		w.forget(number(words[1]))
-	case len(words) == 3 && words[0] == WordWill:
-		w.wills[words[1]] = words[2]
+	case len(words) >= 3 && words[0] == WordWill:
+		w.wills[words[1]] = will{content: words[2], letter: words[3:]}
 	case len(words) == 2 && words[0] == WordRevoke:
 		delete(w.wills, words[1])
 	case len(words) == 1 && words[0] == WordLeave:

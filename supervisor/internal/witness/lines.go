@@ -12,7 +12,7 @@ const (
 	WordDeadline = "deadline" // SESSION NANOSECONDS: replaces the last one; on the clock that Now reads
 	WordGroup    = "group"    // NUMBER PGID START SESSION: answered by ack or refused; NoSession for none
 	WordForget   = "forget"   // NUMBER: nothing of it is left
-	WordWill     = "will"     // SESSION WILL: replaces the last one; see package undertaker for what it holds
+	WordWill     = "will"     // SESSION WILL [ADDRESSES TIME LETTER]: replaces the last one; package undertaker writes them
 	WordRevoke   = "revoke"   // SESSION: there is no will any more
 	WordLeave    = "leave"    // the node leaves: kill what is left, then exit
 
@@ -25,10 +25,19 @@ const (
 )
 
 // Version of the conversation. Node and witness are the same file on Linux; elsewhere an upgrade may come between.
-const Version = "2"
+const Version = "3"
 
 // NoSession stands for the session of a group that only the node's end concerns.
 const NoSession = "-"
+
+// TimeLayout is the form of the time in a letter. Its length is always the same.
+const TimeLayout = "2006-01-02T15:04:05.000000000Z"
+
+// What an address in a letter begins with.
+const (
+	AddressUnix = "unix:" // a path follows
+	AddressIP   = "ip:"   // 32 hexadecimal digits follow, a colon, and the port
+)
 
 // Reasons to refuse a group.
 const (

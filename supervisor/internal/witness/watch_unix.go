@@ -19,7 +19,7 @@ type watcher struct {
 
 	deadlines map[string]time.Duration // by session
 	groups    map[int64]*group         // by the node's number
-	wills     map[string]string        // by session
+	wills     map[string]will          // by session
 	child     *child                   // the node, if it is a child of this process; else nil
 	dead      bool                     // the node is: nothing may be left
 	leaving   bool                     // the node leaves: likewise
@@ -48,7 +48,7 @@ func beside(pidfd bool) (code int) {
 func newWatcher(conn int) *watcher {
 	return &watcher{
 		conn: conn, node: -1, alarm: newAlarm(),
-		deadlines: map[string]time.Duration{}, groups: map[int64]*group{}, wills: map[string]string{},
+		deadlines: map[string]time.Duration{}, groups: map[int64]*group{}, wills: map[string]will{},
 	}
 }
 
@@ -79,6 +79,7 @@ func (w *watcher) watch() (code int) {
 		if w.child != nil && unix.Getpid() == 1 {
 			w.child.endAll()
 		}
+		w.postLetters(time.Now())
 		w.executeWills(code)
 	}
 	return code

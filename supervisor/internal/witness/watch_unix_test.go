@@ -46,7 +46,7 @@ func startDialog(t *testing.T, pidfd ...*os.File) *dialog {
 	}
 	_ = theirs.Close()
 	t.Cleanup(func() { _ = ours.Close(); _ = d.cmd.Process.Kill(); _ = d.cmd.Wait() })
-	d.hears("hello 2")
+	d.hears("hello 3")
 	return d
 }
 

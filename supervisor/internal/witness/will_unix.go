@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,13 +16,32 @@ import (
 // arguments follow: the descriptor that holds the wills, a line each, and the exit code that is owed.
 const UndertakerName = "drover-undertaker"
 
+// will is what is to be said in etcd of one session.
+type will struct {
+	content string   // of package undertaker's
+	letter  []string // nothing if it has none
+}
+
+// postLetters drops the wills of which nothing is left to be done.
+func (w *watcher) postLetters(died time.Time) {
+	limit := Now() + lettersPatience
+	for session, will := range w.wills {
+		if Post(will.letter, died, limit) {
+			delete(w.wills, session)
+		}
+	}
+}
+
 // executeWills enters the whole program, which can speak with etcd. It has this process's pid and start time: by them
 // others see that the node's death is being taken care of. It returns if that can't be done, and then only the TTL tells
 // of the node's death.
 func (w *watcher) executeWills(code int) {
+	if len(w.wills) == 0 {
+		return
+	}
 	var lines []byte
 	for _, session := range sorted(w.wills) {
-		lines = append(append(lines, w.wills[session]...), '\n')
+		lines = append(append(lines, w.wills[session].content...), '\n')
 	}
 	program, err := Executable()
 	if err != nil {
@@ -40,7 +60,7 @@ func (w *watcher) executeWills(code int) {
 	_ = os.NewFile(uintptr(fd), "wills").Close()
 }
 
-func sorted(wills map[string]string) []string {
+func sorted(wills map[string]will) []string {
 	sessions := make([]string, 0, len(wills))
 	for session := range wills {
 		sessions = append(sessions, session)
