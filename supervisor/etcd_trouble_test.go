@@ -153,15 +153,23 @@ func TestNodeGoesOnAfterEtcdWasAwayForLongerThanItsTTL(t *testing.T) {
 		t.Errorf("health while etcd is away: %+v", h.Session)
 	}
 	lingering.want(t, runner.ErrLeaseLost)
-	x.ill("nothing can be claimed since ")
-	// However often it is tried.
+	// However often it is tried, it is one trouble.
 	soon(t, "some tries", func() bool {
-		h := x.node.Health()
-		return h.Drives != nil && h.Session.Since.Before(time.Now().Add(-3*time.Second))
+		h = x.node.Health()
+		return h.Session.Since.Before(time.Now().Add(-3*time.Second)) &&
+			x.said("no session could be opened, it is tried until one can be") > 0 &&
+			x.said("a drive failed, the next are logged once one succeeds") > 0
 	})
+	want := "there is no session since " + h.Session.Since.Format(time.RFC3339) + ", so nothing runs: etcd does not answer"
+	if len(h.Problems) != 1 || h.Problems[0] != want || h.Drives != nil {
+		t.Errorf("without a session: %q, want %q; drives %+v, want nothing of them", h.Problems, want, h.Drives)
+	}
 	x.server.Restart()
 	if got := <-lingering.entered; got != "p" {
 		t.Fatalf("entered %s, want p", got)
+	}
+	if p := x.get("p"); p.Attempt != 2 || p.Adoptions != 0 {
+		t.Errorf("p: attempt %d, %d adoptions; want the second, and none: its node lives", p.Attempt, p.Adoptions)
 	}
 	x.works("q")
 	x.well()
@@ -176,6 +184,45 @@ func TestNodeGoesOnAfterEtcdWasAwayForLongerThanItsTTL(t *testing.T) {
 	if n := x.logs.FilterLevelExact(zap.WarnLevel).Len(); n > 6 {
 		t.Errorf("%d warnings for one outage", n)
 		x.explain()
+	}
+	if err := x.node.Stop(brief(t)); err != nil { // p goes on until it is told
+		t.Error(err)
+	}
+}
+
+// What runs longer than etcd is ever there is run again and again, and is not
+// taken for what kills nodes.
+func TestOutagesDoNotQuarantine(t *testing.T) {
+	t.Parallel()
+	x, proxy := newProxied(t)
+	lingering := newLingering()
+	x.handle("lingering", lingering.run)
+	x.begin()
+	x.process("p", "lingering")
+	<-lingering.entered
+	const outages = 4 // three deaths would be too many
+	for range outages {
+		proxy.Away(true)
+		x.ill("there is no session since ")
+		proxy.Away(false)
+		x.well()
+		soon(t, "it is run again, or has ended", func() bool {
+			select {
+			case <-lingering.entered:
+				return true
+			default:
+				return x.get("p").Ended()
+			}
+		})
+	}
+	p := x.get("p")
+	if p.Status != registry.StatusRunning || p.Attempt != outages+1 || p.Adoptions != 0 || len(p.History) != outages {
+		t.Fatalf("p is %s in attempt %d after %d adoptions: %s", p.Status, p.Attempt, p.Adoptions, p.OutcomeReason)
+	}
+	for _, past := range p.History {
+		if past.Error != "session lost in an outage" {
+			t.Errorf("attempt %d: %s", past.Attempt, past.Error)
+		}
 	}
 	if err := x.node.Stop(brief(t)); err != nil { // p goes on until it is told
 		t.Error(err)
@@ -236,7 +283,7 @@ func TestNodeHoldsOutcomesWhileEtcdIsOutOfSpace(t *testing.T) {
 	if h.HeldBack[0].Kind != "patient" || !strings.Contains(h.HeldBack[0].Why, "out of space") {
 		t.Errorf("held back: %+v", h.HeldBack)
 	}
-	h = x.ill("nothing can be claimed since ")
+	h = x.ill("drives fail since ")
 	if h.Drives == nil || !strings.Contains(h.Drives.Why, "etcd is out of space and refuses writes") {
 		t.Errorf("drives: %+v", h.Drives)
 	}
@@ -369,7 +416,7 @@ func TestPermissionIsWithdrawnAndGivenBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	once.Do(func() { close(finish) })
-	h := x.ill("nothing can be claimed since ")
+	h := x.ill("drives fail since ")
 	if !strings.Contains(h.Drives.Why, "etcd refused permission: check the user, its password and its roles") {
 		t.Errorf("drives: %+v", h.Drives)
 	}

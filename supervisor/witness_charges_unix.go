@@ -198,13 +198,19 @@ func (c *charges) handTo(ctx context.Context, w *beside) error {
 	return nil
 }
 
-// await waits for the witness's answer about a group.
+// await waits for the witness's answer about a group. That of the next one, which is told of it too, does not count
+// here: it may be on no record yet.
 func (w *beside) await(ctx context.Context, answer <-chan error) error {
 	patience := time.NewTimer(witnessPatience)
 	defer patience.Stop()
 	select {
 	case err := <-answer:
-		return err
+		select {
+		case <-w.done: // the next one begins only then
+			return ErrWitnessGone
+		default:
+			return err
+		}
 	case <-w.done:
 		return ErrWitnessGone
 	case <-ctx.Done():

@@ -17,7 +17,8 @@ import (
 )
 
 // WitnessLink is this process's end of its witness. Should the witness die, another one is started, which is told
-// everything; until then no command is started, and those that run go on. Its methods may be called by any goroutine.
+// everything and put on record; until then no command is started, and those that run go on. Its methods may be called by
+// any goroutine.
 type WitnessLink struct {
 	logger  *zap.Logger
 	charges *charges
@@ -27,14 +28,12 @@ type WitnessLink struct {
 
 	mu       sync.Mutex // guards all below
 	current  *beside    // nil while there is none
+	unheard  *beside    // watches what runs, but was not put on record before leaving was closed
 	changed  chan struct{}
 	identity lease.Identity // of the one that is, was, or is about to be
 	failure  error          // why there is none
 	records  map[*record]bool
 }
-
-// record is where a node says who its witness is.
-type record func(ctx context.Context, identity lease.Identity) error
 
 // Witness puts a witness beside this process. Call it first thing in main.
 //
@@ -111,96 +110,17 @@ func (l *WitnessLink) closed() bool {
 	}
 }
 
-// tend replaces a witness that has died, until Close is called.
-func (l *WitnessLink) tend(w *beside) {
-	for {
-		<-w.done
-		if l.closed() {
-			return
-		}
-		l.set(nil, w.err)
-		begun := time.Now()
-		l.logger.Warn("the witness is gone, another one is started", zap.Error(w.err))
-		if w = l.replace(); w == nil {
-			return
-		}
-		l.logger.Info("there is a witness again", zap.Int("pid", w.identity.PID), zap.Duration("after", time.Since(begun)))
-	}
-}
-
-// replace returns nil once Close was called.
-func (l *WitnessLink) replace() *beside {
-	pause := newPause()
-	said := false
-	for !l.closed() {
-		w, err := l.next()
-		if err == nil {
-			return w
-		}
-		l.set(nil, err)
-		if !said && !l.closed() {
-			said = true
-			l.logger.Error("no witness can be started, it is tried again and again", zap.Error(err))
-		}
-		select {
-		case <-l.leaving:
-		case <-time.After(pause.NextBackOff()):
-		}
-	}
-	return nil
-}
-
-// next starts a witness and tells it everything, after it is on the record of every node: a node counts as dead when it
-// and the witness on its record are, and then nothing may be left of what is watched.
-func (l *WitnessLink) next() (*beside, error) {
-	ctx, cancel := until(l.leaving)
-	defer cancel()
-	w, err := l.spawn(ctx)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel = within(ctx, w.done)
-	defer cancel()
-	for _, r := range l.present(w.identity) {
-		if err := (*r)(ctx, w.identity); err != nil {
-			return nil, errors.Join(err, w.end())
-		}
-	}
-	if err := l.charges.handTo(ctx, w); err != nil {
-		return nil, errors.Join(err, w.end())
-	}
-	l.set(w, nil)
-	return w, nil
-}
-
-func (l *WitnessLink) present(identity lease.Identity) (records []*record) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.identity = identity
-	for r := range l.records {
-		records = append(records, r)
-	}
-	return records
-}
-
 func (l *WitnessLink) set(w *beside, why error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.become(w, why)
+}
+
+// become needs mu.
+func (l *WitnessLink) become(w *beside, why error) {
 	l.current, l.failure = w, why
 	close(l.changed)
 	l.changed = make(chan struct{})
-}
-
-// attach has each next witness put on record by this, until detached.
-func (l *WitnessLink) attach(r record) (detach func()) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.records[&r] = true
-	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.records, &r)
-	}
 }
 
 // Identity is the witness's, for the node's record. It changes when the witness is replaced.
@@ -245,7 +165,13 @@ func (l *WitnessLink) Close(ctx context.Context) error {
 		err = w.close(ctx)
 	}
 	l.tending.Wait()
-	l.set(nil, nil)
+	l.mu.Lock()
+	w, l.unheard = l.unheard, nil
+	l.become(nil, nil)
+	l.mu.Unlock()
+	if w != nil {
+		err = errors.Join(err, w.close(ctx))
+	}
 	return err
 }
 

@@ -37,6 +37,7 @@ func init() {
 // serveNode does what the lines on its standard input say:
 //
 //	deadline SESSION DURATION   from now on
+//	refuse-record -             answered by "refusing -", and by "unrecorded PID" once the next witness was to be recorded
 //	start SESSION SCRIPT        answered by "started PGID", later "ended PGID STATE", or by "refused ERROR"
 func serveNode(in io.Reader, out io.Writer) error {
 	ctx := context.Background()
@@ -61,6 +62,13 @@ func serveNode(in io.Reader, out io.Writer) error {
 				return err
 			}
 			w.Deadline(words[1], lease.Boottime()+d)
+		case "refuse-record":
+			var once sync.Once
+			w.attach(func(_ context.Context, identity lease.Identity) error {
+				once.Do(func() { say("unrecorded %d", identity.PID) })
+				return errNoRecord
+			})
+			say("refusing -")
 		case "start":
 			go func() {
 				g, err := w.Start(ctx, shell(words[1], words[2]))

@@ -30,15 +30,19 @@ type witnessed struct {
 	ended   chan struct{}  // closed by end, with the node's life
 	leaving sync.WaitGroup // of wills
 
-	mu   sync.Mutex        // held while a session is opened or its record changed: no other witness comes between
+	// changing holds one while a session is opened or its record changed, as no other witness is to come between: a mutex
+	// that a context can end the wait for. It guards all below.
+	changing chan struct{}
+
 	held *registry.Session // opened last
 	told *registry.Session // the last that a will was left for
+	at   []string          // addresses of etcd, for letters
 }
 
 func newWitnessed(c Config, log *zap.Logger) *witnessed {
 	return &witnessed{
 		link: c.Witness, registry: c.Registry, access: accessOf(c), log: log.Named("witness"),
-		detach: func() {}, ended: make(chan struct{}),
+		detach: func() {}, ended: make(chan struct{}), changing: make(chan struct{}, 1),
 	}
 }
 
@@ -77,11 +81,14 @@ func (w *witnessed) end() {
 
 // open opens the node's next session.
 func (w *witnessed) open(ctx context.Context, info registry.NodeInfo, ttl time.Duration) (*registry.Session, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	if err := w.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer w.unlock()
 	if w.link != nil {
 		info.Witness = w.link.Identity()
 	}
+	info.Replaces = w.held // after an outage: the node has not died under what it held
 	s, err := w.registry.OpenSession(ctx, info, ttl)
 	if err != nil {
 		return nil, err
@@ -111,8 +118,10 @@ func (w *witnessed) renewed(s *registry.Session) {
 // record puts a new witness on the record of the session that is held. One that is over needs none, and the next one has
 // it from the start.
 func (w *witnessed) record(ctx context.Context, identity lease.Identity) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	if err := w.lock(ctx); err != nil {
+		return err
+	}
+	defer w.unlock()
 	s := w.held
 	if s == nil || !s.Alive() {
 		return nil
@@ -151,8 +160,12 @@ func (w *witnessed) leaveWill(s *registry.Session) {
 		case <-time.After(pause.NextBackOff()):
 		}
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	at := w.resolve(ending)
+	if w.lock(ending) != nil {
+		return
+	}
+	defer w.unlock()
+	w.at = at
 	if s.Alive() {
 		w.setWill(s)
 	}
@@ -164,14 +177,32 @@ func (w *witnessed) try(ctx context.Context, key string) error {
 	return w.access.Try(ctx, key)
 }
 
-// setWill needs mu.
+func (w *witnessed) resolve(ctx context.Context) []string {
+	ctx, cancel := context.WithTimeout(ctx, willTimeout)
+	defer cancel()
+	return w.access.Resolve(ctx)
+}
+
+// lock fails only when ctx ends.
+func (w *witnessed) lock(ctx context.Context) error {
+	select {
+	case w.changing <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (w *witnessed) unlock() { <-w.changing }
+
+// setWill needs the lock.
 func (w *witnessed) setWill(s *registry.Session) {
 	t, err := w.registry.Testament(s)
 	if err != nil {
 		w.log.Error("no will", zap.Error(err))
 		return
 	}
-	will, err := undertaker.Will{Access: w.access, Testament: t, PID: os.Getpid()}.Encode()
+	will, err := undertaker.Will{Access: w.access, Testament: t, PID: os.Getpid(), Addresses: w.at}.Encode()
 	if err != nil {
 		w.log.Error("no will", zap.Error(err))
 		return
