@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -52,7 +53,7 @@ func TestCutOffNodesStopBeforeAnotherOneGoesOn(t *testing.T) {
 			t.Error(problem)
 		}
 		for _, l := range v.lives {
-			if p := l.row.History[0]; p.Error == lostWithNode {
+			if p := l.row.History[0]; strings.HasPrefix(p.Error, lostWithNode) {
 				lost[p.Node]++
 			}
 		}

@@ -76,7 +76,7 @@ type endSeen struct {
 	outcome string
 }
 
-// lostWithNode is the error of an attempt whose session ended, maxPast how many attempts a row remembers.
+// lostWithNode begins the error of an attempt whose session ended, maxPast how many attempts a row remembers.
 const (
 	lostWithNode = "session lost"
 	maxPast      = 20
@@ -351,7 +351,7 @@ func takeoversAreCounted(v *verifier, l *life, s *step) string {
 		return ""
 	}
 	if n := len(l.row.History); n > 0 {
-		if last := l.row.History[n-1]; last.Fence == s.claim.fence && last.Error == lostWithNode {
+		if last := l.row.History[n-1]; last.Fence == s.claim.fence && strings.HasPrefix(last.Error, lostWithNode) {
 			return ""
 		}
 	}

@@ -155,7 +155,7 @@ func TestSnoozeAndReleaseAreNoErrors(t *testing.T) {
 	wants(t, r, "p", StatusPending, 1, 0, 0, 1)
 	noErr(t, r.Release(t.Context(), claim(t, r, s, "p")))
 	p := wants(t, r, "p", StatusPending, 2, 0, 0, 1)
-	if p.History[0].Error != "" || p.History[1].Error != HandedBack {
+	if p.History[0].Error != PutOff || p.History[1].Error != HandedBack {
 		t.Errorf("history %+v", p.History)
 	}
 }

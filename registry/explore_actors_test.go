@@ -21,7 +21,7 @@ var (
 // open begins a session as package lease does: both keys at one revision.
 func (x *explorer) open(s evaluator, sid string) evaluator {
 	next := s.putOnLease(x.t.k.session(sid), "open", leaseOf(sid))
-	next.put(x.t.k.node(sid), []byte(`{}`), 0)
+	next.put(x.t.k.node(sid), must(encode(nodeValue{Life: x.world.life(sid)})), 0)
 	return next
 }
 
@@ -96,27 +96,35 @@ func (x *explorer) happen(s *evaluator) []event {
 }
 
 // mayOpen says whether the incarnation before is over and this one has not
-// been. What shows that is a counter in a key of the test's own.
+// been. What shows that is a counter in a key of the test's own. A node that
+// comes back does not know whether its last session stands.
 func (x *explorer) mayOpen(s *evaluator, i session) bool {
-	return i.before != "" && s.kvs[x.t.k.session(i.before)] == nil && s.kvs[x.t.k.node(i.sid)] == nil &&
-		s.kvs["opened "+i.sid] == nil
+	return i.before != "" && (x.world.comesBack || s.kvs[x.t.k.session(i.before)] == nil) && s.kvs[x.t.k.node(i.sid)] == nil &&
+		!x.opened(s, i)
 }
+
+func (x *explorer) opened(s *evaluator, i session) bool { return s.kvs["opened "+i.sid] != nil }
 
 // node is what the roster says of one incarnation.
 func (x *explorer) node(s *evaluator, sid string) Node {
 	var nodes, sessions []*mvccpb.KeyValue
-	if kv := s.kvs[x.t.k.node(sid)]; kv != nil {
-		nodes = append(nodes, kv)
-	}
-	if kv := s.kvs[x.t.k.session(sid)]; kv != nil {
-		sessions = append(sessions, kv)
+	for _, incarnation := range x.world.sessions {
+		if life := x.world.life(sid); sid != incarnation.sid && (life == "" || life != x.world.life(incarnation.sid)) {
+			continue // it is of no interest
+		}
+		if kv := s.kvs[x.t.k.node(incarnation.sid)]; kv != nil {
+			nodes = append(nodes, kv)
+		}
+		if kv := s.kvs[x.t.k.session(incarnation.sid)]; kv != nil {
+			sessions = append(sessions, kv)
+		}
 	}
 	roster := (&Registry{keys: x.t.k}).parseRoster(nodes, sessions)
-	if len(roster) == 0 {
-		return Node{Session: sid}
+	if i := slices.IndexFunc(roster, func(n Node) bool { return n.Session == sid }); i >= 0 {
+		roster[i].Name = sid[:1]
+		return roster[i]
 	}
-	roster[0].Name = sid[:1]
-	return roster[0]
+	return Node{Session: sid}
 }
 
 // decide makes every call that is possible by what stands in s.

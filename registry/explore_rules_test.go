@@ -257,8 +257,33 @@ func (x *explorer) wrongWithRow(before, after *evaluator, id string, c *call) st
 		return "the spec of " + id + " changed"
 	case !old.ended() && now.ended():
 		return x.wrongOutcome(before, now, c)
+	case !opened:
+		return x.wrongCount(before, old, now, c)
 	}
 	return ""
+}
+
+// wrongCount: an adoption is that of a node's death, unless the node has come
+// back, which it may have done since it was decided that it counts.
+func (x *explorer) wrongCount(before *evaluator, old, now row, c *call) string {
+	counted := now.Adoptions - old.Adoptions
+	if c == nil || c.id != now.ID || c.kind != "adopt" && c.kind != "requeue orphan" {
+		if counted != 0 {
+			return "it is counted as an adoption, and is none"
+		}
+		return ""
+	}
+	past := now.History[len(now.History)-1]
+	if (counted == 1) != (past.Error == SessionLost) || counted == 0 != (past.Error == LostInOutage) {
+		return fmt.Sprintf("%d adoptions are counted, and its history says %s", counted, past.Error)
+	}
+	for _, i := range x.world.sessions {
+		held := before.kvs[x.t.k.claim(i.before, now.ID)]
+		if counted == 1 || x.world.comesBack && held != nil && held.ModRevision == past.Fence && x.opened(before, i) {
+			return ""
+		}
+	}
+	return "a node may have died under it, and that was not counted"
 }
 
 // wrongOutcome says what is wrong with an outcome by what stood before it.

@@ -70,6 +70,7 @@ type world struct {
 	handsOff     bool // attempts hand off
 	writes       bool // attempts write progress and steps
 	testifies    bool // somebody proves deaths after sessions have ended
+	comesBack    bool // a node's next session is that of the very same node
 	uncancelled  bool // nobody cancels
 	batches      bool // two calls may travel in one request, and no others are made
 	careless     bool // also two of one id, as a fault of ours would
@@ -85,6 +86,15 @@ type world struct {
 type session struct {
 	sid    string
 	before string
+}
+
+// life is what a session has in common with the one that it replaces, where
+// nodes come back.
+func (w world) life(sid string) string {
+	if !w.comesBack {
+		return ""
+	}
+	return sid[:1]
 }
 
 // state is one node of the graph. from and step say how it was reached.

@@ -23,6 +23,8 @@ func worlds() []world {
 
 		{name: "an orphan beside a paused queue", ids: p, sessions: two, calls: 1, paused: true},
 		{name: "a process that kills nodes", ids: p, sessions: append(two, session{"a2", "a1"}), calls: 1, maxAdoptions: 2, uncancelled: true},
+		{name: "a node that comes back", ids: p, sessions: append(again, session{"b1", ""}), calls: 1, maxAdoptions: 2, comesBack: true, uncancelled: true},
+		{name: "a node that comes back to what is owner-bound", ids: p, sessions: again, calls: 1, disposition: OwnerBound, comesBack: true, testifies: true, uncancelled: true},
 		{name: "owner-bound", ids: p, sessions: one, calls: 2, disposition: OwnerBound, abandons: true, testifies: true},
 		{name: "owner-bound and two nodes", ids: p, sessions: two, calls: 1, disposition: OwnerBound, abandons: true, testifies: true},
 		{name: "external", ids: p, calls: 3, disposition: External, abandons: true, deadline: true, series: 2},

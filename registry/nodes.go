@@ -34,6 +34,8 @@ type Node struct {
 
 	created  int64 // CreateRevision of its session
 	revision int64 // ModRevision of its node/ key
+	recorded int64 // CreateRevision of that: its session's, unless it was enrolled later
+	survived bool  // it is over, and its node holds a later one
 	corrupt  error // why that can't be read
 	value    nodeValue
 }
@@ -84,7 +86,7 @@ func (r *Registry) parseRoster(nodes, sessions []*mvccpb.KeyValue) []Node {
 	var roster []Node
 	at := map[string]int{}
 	for _, kv := range nodes {
-		n := Node{Session: last(string(kv.Key)), revision: kv.ModRevision}
+		n := Node{Session: last(string(kv.Key)), revision: kv.ModRevision, recorded: kv.CreateRevision}
 		if err := json.Unmarshal(kv.Value, &n.value); err != nil {
 			n.value, n.corrupt = nodeValue{}, &CorruptError{Key: string(kv.Key), Why: err}
 		}
@@ -106,6 +108,7 @@ func (r *Registry) parseRoster(nodes, sessions []*mvccpb.KeyValue) []Node {
 			n.Name, n.Queues, n.Max, n.Since, n.Version, n.Address = v.Node, v.Queues, v.Max, v.Since, v.Version, v.Address
 		}
 	}
+	findSurvivors(roster)
 	return roster
 }
 

@@ -77,7 +77,7 @@ type Process struct {
 	// Attempt is the number of the current attempt, or of the last one.
 	Attempt     int      `json:"attempt"`
 	Errors      int      `json:"errors"`
-	Adoptions   int      `json:"adoptions"`
+	Adoptions   int      `json:"adoptions"` // that count: nodes that died under it
 	Snoozes     int      `json:"snoozes"`
 	MaxAttempts int      `json:"max_attempts"`
 	Backoff     Duration `json:"backoff"`

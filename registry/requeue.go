@@ -26,7 +26,7 @@ func (r *Registry) Retry(ctx context.Context, c *Claim, due time.Time, cause str
 // Snooze gives the process back as its handler asked: it is to go on at due.
 // That is an attempt, not an error.
 func (r *Registry) Snooze(ctx context.Context, c *Claim, due time.Time) error {
-	next := c.attempted(r.now(), "")
+	next := c.attempted(r.now(), PutOff)
 	next.Snoozes++
 	return r.requeue(ctx, c, next, due, dueSnooze)
 }

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -22,9 +23,11 @@ const (
 // What a history entry says when it was not the handler that ended the
 // attempt.
 const (
-	SessionLost = "session lost" // its node died under it
-	HandedBack  = "handed back"  // its node shut down
-	HandedOff   = "handed off"   // somebody outside goes on with it
+	SessionLost  = "session lost"              // its node died under it, as far as others know
+	LostInOutage = "session lost in an outage" // its node lives, or nobody can know; no adoption is counted
+	HandedBack   = "handed back"               // its node shut down
+	HandedOff    = "handed off"                // somebody outside goes on with it
+	PutOff       = "put off"                   // its handler had nothing to do yet
 )
 
 // row is the durable state of one process. First what changes, then the spec,
@@ -163,8 +166,8 @@ type PastAttempt struct {
 	StartedAt time.Time `json:"started_at"`
 	EndedAt   time.Time `json:"ended_at"`
 	// Error is empty for the attempt that completed the process; SessionLost,
-	// HandedBack or HandedOff where it was not an error that ended it. It is
-	// cut at 2 KiB.
+	// LostInOutage, HandedBack, HandedOff or PutOff where it was not an error
+	// that ended it. It is cut at 2 KiB.
 	Error string `json:"error,omitempty"`
 	// Log is where the whole of what the attempt wrote is kept, as its handler
 	// says; cut at 2 KiB.
@@ -200,20 +203,22 @@ func cut(text string) string {
 }
 
 // sealed encodes the row with the mark by which this very write is known
-// again.
+// again: a hash of the rest of it and of the nonce.
 func (r *row) sealed(nonce string) (string, error) {
-	r.Mark = ""
+	r.Mark = markOf([]byte(nonce)) // as long as the mark, and nothing else in the row is like it
 	content, err := encode(r)
 	if err != nil {
 		return "", fmt.Errorf("encode the row of %s: %w", r.ID, err)
 	}
-	sum := sha256.Sum256(append(content, nonce...))
-	r.Mark = hex.EncodeToString(sum[:8])
-	value, err := r.encode()
-	if err != nil {
-		return "", fmt.Errorf("encode the row of %s: %w", r.ID, err)
-	}
-	return value, nil
+	at := bytes.Index(content, []byte(r.Mark))
+	r.Mark = markOf(content)
+	copy(content[at:], r.Mark)
+	return string(content), nil
+}
+
+func markOf(content []byte) string {
+	sum := sha256.Sum256(content)
+	return hex.EncodeToString(sum[:8])
 }
 
 // setOutput puts an output into the row, or says that it is to have a key of

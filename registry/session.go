@@ -26,6 +26,8 @@ type Session struct {
 	// unrecorded are nonces of claims whose attempts have ended without that
 	// being recorded, as far as is known.
 	unrecorded map[string]bool
+	// unseen are sessions whose ends say nothing of their nodes. It is set once.
+	unseen map[string]bool
 }
 
 // Node is the name of the node.
@@ -86,6 +88,12 @@ type NodeInfo struct {
 	// asked about when somebody wants proof of its death.
 	Process lease.Identity
 	Witness lease.Identity
+	// Replaces is the session that the very same node has lost; nil for its
+	// first one, also of a node that was started again. It shows that the node
+	// lives, so that what it had claimed is not suspected of its death.
+	Replaces *Session
+
+	life string
 }
 
 // sessionValue stands in session/<sid>, on the lease.
@@ -106,6 +114,9 @@ type nodeValue struct {
 	Session string         `json:"incarnation"`
 	Process lease.Identity `json:"process,omitzero"`
 	Witness lease.Identity `json:"witness,omitzero"`
+	// Life is what the sessions of a node have in common from its start to its
+	// end.
+	Life string `json:"life,omitempty"`
 	// Evidence is the proof that the node is dead, if somebody had one. That
 	// its session is over is none.
 	Evidence string    `json:"evidence,omitempty"`
@@ -119,6 +130,11 @@ func (r *Registry) OpenSession(ctx context.Context, info NodeInfo, ttl time.Dura
 	if err := checkName("node", info.Name); err != nil {
 		return nil, err
 	}
+	var unseen map[string]bool
+	var err error
+	if info.life, unseen, err = r.succession(ctx, info.Replaces); err != nil {
+		return nil, fmt.Errorf("open a session for node %s: %w", info.Name, err)
+	}
 	since := r.now()
 	ls, err := lease.Open(ctx, r.client, lease.Options{
 		TTL: ttl, Logger: r.log.Named("lease"),
@@ -130,7 +146,7 @@ func (r *Registry) OpenSession(ctx context.Context, info NodeInfo, ttl time.Dura
 		return nil, fmt.Errorf("open a session for node %s: %w", info.Name, err)
 	}
 	return &Session{
-		Session: ls, node: info.Name, nonces: map[string]bool{}, unrecorded: map[string]bool{},
+		Session: ls, node: info.Name, nonces: map[string]bool{}, unrecorded: map[string]bool{}, unseen: unseen,
 		said:   info.says(since),
 		record: Node{Session: ls.ID(), created: ls.CreateRevision(), revision: ls.CreateRevision(), value: info.record(ls.ID())},
 	}, nil
@@ -138,7 +154,7 @@ func (r *Registry) OpenSession(ctx context.Context, info NodeInfo, ttl time.Dura
 
 // record is what stands in node/<sid>.
 func (n NodeInfo) record(sid string) nodeValue {
-	return nodeValue{Name: n.Name, Session: sid, Process: n.Process, Witness: n.Witness}
+	return nodeValue{Name: n.Name, Session: sid, Process: n.Process, Witness: n.Witness, Life: n.life}
 }
 
 func (r *Registry) records(sid string, info NodeInfo, since time.Time) (session, node lease.Record) {

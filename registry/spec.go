@@ -78,7 +78,9 @@ type Spec struct {
 	BackoffPolicy string `json:"backoff_policy,omitempty"`
 	// MaxAdoptions is how many nodes may die under the process before it is
 	// failed, as one that kills nodes: 3 if zero, [NeverQuarantined] for any
-	// number.
+	// number. Sessions that were lost in an outage are not counted, see
+	// [Registry.Adopt]; nor is it, then, if the process starves its node until
+	// the session is lost, where that node is the first to go on with it.
 	MaxAdoptions int `json:"max_adoptions,omitempty"`
 	// AttemptTimeout limits a single attempt: its context is cancelled then,
 	// and what it returns because of that is an error like others. Zero leaves

@@ -16,10 +16,12 @@ const (
 )
 
 // takeOver is the verdict on an orphan, with the row that follows from it. It
-// is a pure function of what was read.
+// is a pure function of what was read. An adoption counts as the death of a
+// node, unless there is no proof of it and the session was lost in an outage.
 func (t table) takeOver(o Orphan, there row, request *mvccpb.KeyValue, now time.Time) (next row, e ending, f fate) {
 	next = there
-	next.endAttempt(o.node, o.revision, o.value.ClaimedAt, now, SessionLost)
+	why := o.loss()
+	next.endAttempt(o.node, o.revision, o.value.ClaimedAt, now, why)
 	var q *Request
 	what := ""
 	if request != nil {
@@ -29,17 +31,19 @@ func (t table) takeOver(o Orphan, there row, request *mvccpb.KeyValue, now time.
 	owned := there.spec.Disposition == OwnerBound
 	switch {
 	case what == RequestAbandon || what == RequestDeadline || q != nil && !owned:
-		return next, q.ending(SessionLost, now), fateEnd
+		return next, q.ending(why, now), fateEnd
 	case next.overdue(now):
-		return next, Request{What: RequestDeadline}.ending(SessionLost, now), fateEnd
-	case owned && o.proof.Proof == "":
+		return next, Request{What: RequestDeadline}.ending(why, now), fateEnd
+	case owned && !o.Proved():
 		return next, ending{}, fateStay
 	case owned:
-		return next, ending{outcome: Abandoned, reason: EvidenceDeath, err: SessionLost, at: now, evidence: &o.proof}, fateEnd
+		return next, ending{outcome: Abandoned, reason: EvidenceDeath, err: why, at: now, evidence: &o.proof}, fateEnd
 	}
-	next.Adoptions++
+	if why == SessionLost {
+		next.Adoptions++
+	}
 	if limit := there.spec.adoptionLimit(); limit > 0 && next.Adoptions >= limit {
-		return next, ending{outcome: Failed, reason: reasonQuarantine, err: SessionLost, at: now}, fateEnd
+		return next, ending{outcome: Failed, reason: reasonQuarantine, err: why, at: now}, fateEnd
 	}
 	next.Due, next.What = time.Time{}, "" // it waits for no time
 	return next, ending{}, fateGoOn

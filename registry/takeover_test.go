@@ -236,7 +236,7 @@ func TestCountersNeverMix(t *testing.T) {
 	for _, past := range p.History {
 		how = append(how, past.Error)
 	}
-	want := []string{"boom", "", "handed back", "session lost", "session lost", "boom"}
+	want := []string{"boom", "put off", "handed back", "session lost", "session lost", "boom"}
 	if len(how) != len(want) {
 		t.Fatalf("history %q", how)
 	}
