@@ -243,3 +243,54 @@ func TestProcessOneForwardsSignalsAndReaps(t *testing.T) {
 		t.Errorf("exit code %d, want %d:\n%s", code, 128+int(syscall.SIGINT), p.output.String())
 	}
 }
+
+// openFiles sets how many files a process may open from now on, and returns what it was.
+func openFiles(t *testing.T, pid int, most string) (before string) {
+	t.Helper()
+	of := []string{"--pid", strconv.Itoa(pid)}
+	out, err := exec.Command("prlimit", append(of, "--nofile", "--output", "SOFT", "--noheadings")...).Output()
+	if err != nil {
+		t.Skipf("prlimit: %v", err)
+	}
+	if out, err := exec.Command("prlimit", append(of, "--nofile="+most+":")...).CombinedOutput(); err != nil {
+		t.Fatalf("prlimit: %v: %s", err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// Others can run it, and an attempt that is only put off would be none.
+func TestANodeWithoutAWitnessClaimsNoCommands(t *testing.T) {
+	t.Parallel()
+	c := client{t, etcdtest.New(t).Endpoint()}
+	node := func(name string) *program {
+		p := launch(t, "serve", "--endpoints", c.endpoint, "--node", name, "--ttl", longTTL, "--allow", "exec")
+		p.says("ready node=" + name + " ")
+		return p
+	}
+	first := node("n1")
+	pid := first.cmd.Process.Pid
+	witness := witnessOf(t, pid)
+	before := openFiles(t, pid, "3") // no other one can be started
+	if err := syscall.Kill(witness, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	first.says("no witness can be started")
+	c.must("start", "exec", "--id", "command", "--", "true")
+	c.must("start", "noop", "--id", "other", "--wait") // it looked at the queue
+	if p := c.process("command"); p.Status != registry.StatusPending || p.Attempt != 0 {
+		t.Errorf("without a witness the command is %s after %d attempts, want it left alone", p.Status, p.Attempt)
+	}
+	second := node("n2")
+	c.reaches("command", "completed")
+	if p := c.process("command"); len(p.History) != 1 || p.History[0].Node != "n2" {
+		t.Errorf("it was run as %+v, want once, by n2", p.History)
+	}
+	second.signal(syscall.SIGTERM)
+	second.exitCode()
+	openFiles(t, pid, before)
+	first.says("there is a witness again")
+	c.must("start", "exec", "--id", "next", "--wait", "--", "true")
+	if p := c.process("next"); len(p.History) != 1 || p.History[0].Node != "n1" {
+		t.Errorf("with a witness again it was run as %+v, want once, by n1", p.History)
+	}
+}

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -12,6 +13,11 @@ import (
 // put back into the queue for others. If a request to end it stands, or its
 // deadline has passed, or too many nodes died under it, it is ended instead.
 // In all these cases the claim is nil.
+//
+// It counts as the death of a node, but not if its session was lost in an
+// outage: without proof of death, and if the very same node holds another one
+// by now (see [NodeInfo].Replaces), or if s replaces one that was lost too,
+// with nobody left who kept his all the while.
 //
 // An owner-bound orphan is never run again: it is ended as abandoned on proof
 // of its holder's death or on a request to abandon it; until then the error
@@ -25,52 +31,107 @@ func (r *Registry) Adopt(ctx context.Context, s *Session, o Orphan, run bool) (*
 		}
 		o = one[0]
 	}
+	ad, err := r.planAdoption(s, o, run)
+	if err != nil {
+		return nil, err
+	}
+	a, err := r.commit(ctx, ad.tr)
+	return r.concludeAdoption(ad, a, err)
+}
+
+// AdoptAll is Adopt of many that were read by [Registry.ReadOrphans]; run says
+// of each whether it is to be run. It tells of the i-th by done, which is called
+// once for each, and by several goroutines, and returns when all are done.
+func (r *Registry) AdoptAll(ctx context.Context, s *Session, orphans []Orphan, run []bool, done func(i int, c *Claim, err error)) {
+	adoptions := make([]*adoption, len(orphans))
+	sent := make([]*member, len(orphans))
+	for i, o := range orphans {
+		ad, err := r.planAdoption(s, o, run[i])
+		if err != nil {
+			done(i, nil, err)
+			continue
+		}
+		adoptions[i], sent[i] = ad, r.submit(ctx, ad.tr, false)
+	}
+	// A thousand goroutines for what is answered in a few batches would cost more
+	// than all the rest. They are for what has to be asked again.
+	var again sync.WaitGroup
+	for i, ad := range adoptions {
+		if ad == nil {
+			continue
+		}
+		a, err := r.await(ctx, sent[i])
+		if err == nil {
+			c, err := r.concludeAdoption(ad, a, nil)
+			done(i, c, err)
+			continue
+		}
+		again.Go(func() {
+			a, err := r.pursue(ctx, ad.tr, a, err)
+			c, err := r.concludeAdoption(ad, a, err)
+			done(i, c, err)
+		})
+	}
+	again.Wait()
+}
+
+// adoption is what is to become of an orphan, and the transition to it.
+type adoption struct {
+	id string
+	tr transition
+
+	// Of one that is to be run; else session is nil.
+	session *Session
+	next    row
+	value   claimValue
+}
+
+// planAdoption decides on what was read.
+func (r *Registry) planAdoption(s *Session, o Orphan, run bool) (*adoption, error) {
 	if o.basis.err != nil {
 		return nil, fmt.Errorf("adopt %s: %w", o.ID, o.basis.err)
 	}
 	request, g := o.basis.request, o.basis.gate
+	o.outage = o.outage || s.unseen[o.sid]
 	next, e, fate := r.table.takeOver(o, o.basis.row, request, r.now())
 	nonce, err := newNonce()
 	if err != nil {
 		return nil, err
 	}
-	switch fate {
-	case fateEnd:
-		tr, err := r.table.endOrphan(o, next, request, e, nonce)
-		if err != nil {
-			return nil, err
-		}
-		return nil, r.commitOrphan(ctx, tr)
-	case fateStay:
+	ad := &adoption{id: o.ID}
+	switch {
+	case fate == fateStay:
 		return nil, fmt.Errorf("adopt %s: %w", o.ID, ErrOrphaned)
-	default:
+	case fate == fateEnd:
+		ad.tr, err = r.table.endOrphan(o, next, request, e, nonce)
+		return ad, err
+	case !run || g.paused:
+		ad.tr, err = r.table.requeueOrphan(s.holder(), o, next, nonce)
+		return ad, err
 	}
-	if !run || g.paused {
-		tr, err := r.table.requeueOrphan(s.holder(), o, next, nonce)
-		if err != nil {
-			return nil, err
-		}
-		return nil, r.commitOrphan(ctx, tr)
-	}
-	return r.takeOrphan(ctx, s, o, next, g, nonce)
-}
-
-func (r *Registry) takeOrphan(ctx context.Context, s *Session, o Orphan, next row, g gate, nonce string) (*Claim, error) {
-	value := claimValue{Queue: o.Queue, Kind: o.Kind, ClaimedAt: r.now(), Nonce: nonce}
-	tr, err := r.table.adopt(s.holder(), o, next, value, g)
-	if err != nil {
+	ad.next, ad.value = next, claimValue{Queue: o.Queue, Kind: o.Kind, ClaimedAt: r.now(), Nonce: nonce}
+	if ad.tr, err = r.table.adopt(s.holder(), o, next, ad.value, g); err != nil {
 		return nil, err
 	}
+	ad.session = s
 	s.expect(nonce)
-	a, err := r.commit(ctx, tr)
-	if err != nil || !a.applied {
-		s.forget(nonce)
-		return nil, fmt.Errorf("adopt %s: %w", o.ID, orNotClaimable(err))
+	return ad, nil
+}
+
+// concludeAdoption makes the claim of what was answered.
+func (r *Registry) concludeAdoption(ad *adoption, a answer, err error) (c *Claim, _ error) {
+	if err == nil && !a.applied {
+		err = ErrNotClaimable
 	}
-	c, err := r.table.holding(s, next, value, a.view)
+	s := ad.session
+	if err == nil && s != nil {
+		c, err = r.table.holding(s, ad.next, ad.value, a.view, a.written(r.keys.claim(s.ID(), ad.id)))
+	}
 	if err != nil {
-		s.forget(nonce)
-		return nil, fmt.Errorf("adopt %s: %w", o.ID, err)
+		if s != nil {
+			s.forget(ad.value.Nonce)
+		}
+		return nil, fmt.Errorf("%s: %w", ad.tr.name, err)
 	}
 	return c, nil
 }
@@ -80,7 +141,7 @@ func (t table) orphaned(o Orphan) []clientv3.Cmp {
 	return []clientv3.Cmp{asRead(t.k.claim(o.sid, o.ID), o.revision), absent(t.k.session(o.sid))}
 }
 
-// adopt exchanges their claim for mine and counts their attempt as lost. A
+// adopt exchanges their claim for mine; next says that their attempt is lost. A
 // request must not stand: it was theirs to answer, and is the adopter's now.
 //
 // The queue must be as it was read: an adoption is a claim.
@@ -94,7 +155,7 @@ func (t table) adopt(h holder, o Orphan, next row, value claimValue, g gate) (tr
 		return transition{}, err
 	}
 	mine, process := t.k.claim(h.sid, o.ID), t.k.process(o.ID)
-	reads := []clientv3.Op{get(mine)} // the row is known: it is as written here
+	var reads []clientv3.Op // the row is known: it is as written here
 	if next.spec.InputBytes > 0 {
 		reads = append(reads, get(t.k.input(o.ID)))
 	}
@@ -104,7 +165,7 @@ func (t table) adopt(h holder, o Orphan, next row, value claimValue, g gate) (tr
 		then: append([]clientv3.Op{
 			remove(t.k.claim(o.sid, o.ID)), put(process, body), put(mine, string(content)),
 		}, reads...),
-		otherwise: reads,
+		otherwise: append(reads, get(mine)),
 		applied:   func(v view) bool { return hasNonce(v[mine], value.Nonce) },
 	}, nil
 }
@@ -148,19 +209,4 @@ func (t table) endOrphan(o Orphan, next row, request *mvccpb.KeyValue, e ending,
 		otherwise: []clientv3.Op{get(t.k.process(o.ID))},
 		applied:   t.wroteAttempt(written),
 	}, nil
-}
-
-func (r *Registry) commitOrphan(ctx context.Context, tr transition) error {
-	a, err := r.commit(ctx, tr)
-	if err != nil || !a.applied {
-		return fmt.Errorf("%s: %w", tr.name, orNotClaimable(err))
-	}
-	return nil
-}
-
-func orNotClaimable(err error) error {
-	if err != nil {
-		return err
-	}
-	return ErrNotClaimable
 }

@@ -144,6 +144,7 @@ func (b *batch) answers(resp *clientv3.TxnResponse) []*clientv3.TxnResponse {
 	each := make([]*clientv3.TxnResponse, len(b.members))
 	for i, r := range resp.Responses {
 		each[i] = (*clientv3.TxnResponse)(r.GetResponseTxn())
+		each[i].Header = resp.Header // theirs say nothing
 	}
 	return each
 }

@@ -141,8 +141,8 @@ func (r *Registry) abandonOrphan(ctx context.Context, o Orphan, q Request, nonce
 
 func (t table) abandonOrphan(o Orphan, there row, request *mvccpb.KeyValue, q Request, nonce string) (transition, error) {
 	next := there
-	next.endAttempt(o.node, o.revision, o.value.ClaimedAt, q.At, SessionLost)
-	return t.endOrphan(o, next, request, q.ending(SessionLost, q.At), nonce)
+	next.endAttempt(o.node, o.revision, o.value.ClaimedAt, q.At, o.loss())
+	return t.endOrphan(o, next, request, q.ending(o.loss(), q.At), nonce)
 }
 
 // ask ends what waits, else it leaves a request. v holds the row's key, the

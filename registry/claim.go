@@ -121,12 +121,13 @@ func (r *Registry) Claim(ctx context.Context, s *Session, e Entry) (*Claim, erro
 		s.forget(nonce)
 		return nil, fmt.Errorf("claim %s: %w", e.ID, cmpError(err, r.table.unclaimable(s, e, a.view)))
 	}
-	c, err := r.table.claimed(s, e, value, a.view)
+	fence := a.written(r.keys.claim(s.ID(), e.ID))
+	c, err := r.table.claimed(s, e, value, a.view, fence)
 	if err != nil {
 		s.forget(nonce)
 		// A place that is none of drover's stays one.
 		e.returned = e.returned || !errors.Is(err, errAstray)
-		return nil, errors.Join(fmt.Errorf("claim %s: %w", e.ID, err), r.unclaim(ctx, s, e, a.view))
+		return nil, errors.Join(fmt.Errorf("claim %s: %w", e.ID, err), r.unclaim(ctx, s, e, fence))
 	}
 	return c, nil
 }
@@ -139,14 +140,14 @@ func (t table) claim(h holder, e Entry, value claimValue) (transition, error) {
 		return transition{}, fmt.Errorf("encode the claim of %s: %w", e.ID, err)
 	}
 	pending, key := t.k.pending(e), t.k.claim(h.sid, e.ID)
-	reads := []clientv3.Op{get(key), get(t.k.process(e.ID)), get(t.k.input(e.ID)), get(pending)}
+	reads := []clientv3.Op{get(t.k.process(e.ID)), get(t.k.input(e.ID))}
 	return transition{
 		name: "claim " + e.ID, id: e.ID, idle: true,
 		when: append([]clientv3.Cmp{
 			asRead(pending, e.revision), asRead(t.k.queue(e.Queue), e.gate), absent(key),
 		}, h.alive...),
 		then:      append([]clientv3.Op{remove(pending), put(key, string(content))}, reads...),
-		otherwise: reads,
+		otherwise: append(reads, get(key), get(pending)),
 		applied:   func(v view) bool { return hasNonce(v[key], value.Nonce) },
 	}, nil
 }
@@ -181,7 +182,7 @@ func hasNonce(kv *mvccpb.KeyValue, nonce string) bool {
 var errAstray = errors.New("it does not follow from the row")
 
 // claimed makes the Claim out of what its transaction read.
-func (t table) claimed(s *Session, e Entry, value claimValue, v view) (*Claim, error) {
+func (t table) claimed(s *Session, e Entry, value claimValue, v view, fence int64) (*Claim, error) {
 	key := t.k.process(e.ID)
 	kv := v[key]
 	if kv == nil {
@@ -204,11 +205,11 @@ func (t table) claimed(s *Session, e Entry, value claimValue, v view) (*Claim, e
 	if byHand || t.k.pending(there.entry()) != t.k.pending(e) || e.matured != (there.What != "") {
 		return nil, &CorruptError{Key: t.k.pending(e), Why: errAstray}
 	}
-	return t.holding(s, there, value, v)
+	return t.holding(s, there, value, v, fence)
 }
 
 // holding makes the Claim of a row that is known to be as it must be.
-func (t table) holding(s *Session, there row, value claimValue, v view) (*Claim, error) {
+func (t table) holding(s *Session, there row, value claimValue, v view, fence int64) (*Claim, error) {
 	input := there.spec.Input
 	if there.spec.InputBytes > 0 {
 		stored := v[t.k.input(there.ID)]
@@ -219,15 +220,15 @@ func (t table) holding(s *Session, there row, value claimValue, v view) (*Claim,
 	}
 	return &Claim{
 		ID: there.ID, Kind: there.spec.Kind, Queue: there.spec.Queue, Attempt: there.Attempt + 1,
-		Fence: v.modRevision(t.k.claim(s.ID(), there.ID)), ClaimedAt: value.ClaimedAt, Input: input,
+		Fence: fence, ClaimedAt: value.ClaimedAt, Input: input,
 		Session: s, row: there, nonce: value.Nonce,
 	}, nil
 }
 
 // unclaim puts back what can't be run, without touching the row that it does
 // not understand.
-func (r *Registry) unclaim(ctx context.Context, s *Session, e Entry, v view) error {
-	_, err := r.commit(ctx, r.table.unclaim(s.holder(), e, v.modRevision(r.keys.claim(s.ID(), e.ID))))
+func (r *Registry) unclaim(ctx context.Context, s *Session, e Entry, fence int64) error {
+	_, err := r.commit(ctx, r.table.unclaim(s.holder(), e, fence))
 	if err != nil {
 		return fmt.Errorf("put %s back: %w", e.ID, err)
 	}

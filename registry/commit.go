@@ -22,6 +22,15 @@ type answer struct {
 	repeated bool
 }
 
+// written is the ModRevision of a key that the transition has put: etcd's
+// revision when this very copy did it, else as it was read back.
+func (a answer) written(key string) int64 {
+	if a.resp.Succeeded {
+		return a.resp.Header.Revision
+	}
+	return a.view.modRevision(key)
+}
+
 // commit is the one place that sends transitions. It returns once the answer
 // is definite, or with [ErrUnresolved] when ctx ended or the Registry, or its
 // client, was closed first.
@@ -35,10 +44,26 @@ type answer struct {
 // it is then all that its answer can be about, and what ails a batch, such as
 // answers that are too long in coming, ends with the batch.
 func (r *Registry) commit(ctx context.Context, tr transition) (answer, error) {
+	a, err := r.await(ctx, r.submit(ctx, tr, false))
+	return r.pursue(ctx, tr, a, err)
+}
+
+// submit sends one copy and does not wait for the answer.
+func (r *Registry) submit(ctx context.Context, tr transition, alone bool) *member {
+	m := newMember(tr, alone)
+	if err := context.Cause(ctx); err != nil {
+		m.answered <- reply{err: err}
+	} else {
+		r.batches.join(m)
+	}
+	return m
+}
+
+// pursue is what commit does with what came of the first copy.
+func (r *Registry) pursue(ctx context.Context, tr transition, a answer, err error) (answer, error) {
 	pause := newPause()
 	var unanswered error
-	for alone := false; ; alone = true {
-		a, err := r.send(ctx, tr, alone)
+	for ; ; a, err = r.await(ctx, r.submit(ctx, tr, true)) {
 		switch {
 		case err == nil:
 			a.repeated = unanswered != nil
@@ -57,15 +82,25 @@ func (r *Registry) commit(ctx context.Context, tr transition) (answer, error) {
 		if unanswered == nil || ctx.Err() == nil {
 			unanswered = err // what etcd said tells more than that time is up
 		}
-		select {
-		case <-ctx.Done():
-			return answer{}, unresolved(context.Cause(ctx), err)
-		case <-r.closed:
-			return answer{}, unresolved(ErrClosed, err)
-		case <-r.client.Ctx().Done(): // the client was closed before the Registry
-			return answer{}, unresolved(ErrClosed, err)
-		case <-time.After(pause.NextBackOff()):
+		if gone := r.pause(ctx, pause.NextBackOff()); gone != nil {
+			return answer{}, unresolved(gone, err)
 		}
+	}
+}
+
+// pause rests between two copies. It says why there is no use in another one.
+func (r *Registry) pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-r.closed:
+		return ErrClosed
+	case <-r.client.Ctx().Done(): // the client was closed before the Registry
+		return ErrClosed
+	case <-timer.C:
+		return nil
 	}
 }
 
@@ -80,22 +115,19 @@ func newPause() *backoff.ExponentialBackOff {
 	return b
 }
 
-// send sends one copy. A caller that gives up stops waiting for the answer; the
-// request goes on, for others may be in it.
-func (r *Registry) send(ctx context.Context, tr transition, alone bool) (answer, error) {
-	if err := context.Cause(ctx); err != nil {
-		return answer{}, err
+// await waits for the answer to one copy. A caller that gives up stops waiting;
+// the request goes on, for others may be in it.
+func (r *Registry) await(ctx context.Context, m *member) (answer, error) {
+	select {
+	case is := <-m.answered: // also when ctx has ended
+		return m.resolve(is)
+	default:
 	}
-	m := newMember(tr, alone)
-	r.batches.join(m)
 	impatient := time.After(r.batches.patience)
 	for {
 		select {
 		case is := <-m.answered:
-			if is.err != nil {
-				return answer{}, is.err
-			}
-			return resolve(tr, is.resp), nil
+			return m.resolve(is)
 		case <-ctx.Done():
 			r.batches.leave(m)
 			return answer{}, context.Cause(ctx)
@@ -103,6 +135,13 @@ func (r *Registry) send(ctx context.Context, tr transition, alone bool) (answer,
 			r.batches.hurry()
 		}
 	}
+}
+
+func (m *member) resolve(is reply) (answer, error) {
+	if is.err != nil {
+		return answer{}, is.err
+	}
+	return resolve(m.tr, is.resp), nil
 }
 
 // resolve reads etcd's answer. Refused is only refused if no earlier copy of

@@ -23,6 +23,7 @@ type Orphan struct {
 	revision int64  // of the claim, which is its fence
 	value    claimValue
 	proof    Evidence // of its holder's death; without Proof if there is none
+	outage   bool     // that its session ended does not speak for its holder's death
 	basis    *basis   // nil unless it was read
 }
 
@@ -126,15 +127,20 @@ func orphan(n Node, kv *mvccpb.KeyValue) (Orphan, error) {
 	}
 	return Orphan{
 		ID: last(string(kv.Key)), Queue: value.Queue, Kind: value.Kind,
-		sid: n.Session, node: n.Name, revision: kv.ModRevision, value: value, proof: n.proof(),
+		sid: n.Session, node: n.Name, revision: kv.ModRevision, value: value, proof: n.proof(), outage: n.survived,
 	}, nil
 }
 
 const (
-	// readTogether is how many orphans are read in one request: three keys
-	// each, and their queues.
-	readTogether = (maxOps - maxOps/8) / 3
-	// reads is how many such requests are made at a time.
+	// readTogether is how many orphans are read in one request, with their
+	// queues and what requests there are to end processes.
+	readTogether = maxOps - maxOps/8 - 1
+	// exactTogether is that when three keys are read of each.
+	exactTogether = (maxOps - maxOps/8) / 3
+	// fewRequests is up to how many of those are read, whoever they concern,
+	// instead of asking for each orphan whether there is one.
+	fewRequests = 100
+	// reads is how many reads are made at a time.
 	reads = 4
 )
 
@@ -142,18 +148,28 @@ const (
 // request, and keeps it with them. Adopt reads it by itself for those that were
 // not read.
 func (r *Registry) ReadOrphans(ctx context.Context, orphans []Orphan) error {
+	all := make([]*Orphan, len(orphans))
+	for i := range orphans {
+		all[i] = &orphans[i]
+	}
 	var g errgroup.Group
 	g.SetLimit(reads)
-	for _, together := range inFewQueues(orphans) {
-		g.Go(func() error { return r.readOrphans(ctx, together) })
+	for _, together := range inFewQueues(all, readTogether) {
+		g.Go(func() error {
+			doubtful, err := r.readQuickly(ctx, together)
+			for _, few := range inFewQueues(doubtful, exactTogether) {
+				err = errors.Join(err, r.readExactly(ctx, few))
+			}
+			return err
+		})
 	}
 	return g.Wait()
 }
 
-// inFewQueues cuts orphans into parts that fit into one request with the
-// states of their queues.
-func inFewQueues(orphans []Orphan) (parts [][]Orphan) {
-	for part := range slices.Chunk(orphans, readTogether) {
+// inFewQueues cuts orphans into parts of at most so many that fit into one
+// request with the states of their queues.
+func inFewQueues(orphans []*Orphan, most int) (parts [][]*Orphan) {
+	for part := range slices.Chunk(orphans, most) {
 		begin, queues := 0, map[string]bool{}
 		for i, o := range part {
 			if queues[o.Queue] = true; len(queues) > maxOps/8 {
@@ -165,12 +181,56 @@ func inFewQueues(orphans []Orphan) (parts [][]Orphan) {
 	return parts
 }
 
-func (r *Registry) readOrphans(ctx context.Context, orphans []Orphan) error {
-	var ops []clientv3.Op
+// readQuickly reads the rows alone. That a row is the one which the claim was made
+// for needs no look at the claim: who writes it takes the claim away, and a
+// takeover is conditioned on that. But of a row that can't be taken over it is
+// not known whether it is corrupt or was taken over meanwhile: it is doubtful.
+func (r *Registry) readQuickly(ctx context.Context, orphans []*Orphan) (doubtful []*Orphan, err error) {
+	requests := r.keys.request("")
+	ops := []clientv3.Op{clientv3.OpGet(requests, clientv3.WithPrefix(), clientv3.WithLimit(fewRequests))}
+	v, resp, err := r.readEach(ctx, ops, orphans, func(o *Orphan) []clientv3.Op { return []clientv3.Op{get(r.keys.process(o.ID))} })
+	switch {
+	case err != nil:
+		return nil, err
+	case resp.Responses[0].GetResponseRange().More:
+		return orphans, nil
+	}
+	for _, o := range orphans {
+		if o.basis.row, o.basis.err = r.rowOfOrphan(o, v); o.basis.err != nil {
+			doubtful = append(doubtful, o)
+		}
+	}
+	return doubtful, nil
+}
+
+// readExactly reads each with its claim and the request that concerns it.
+func (r *Registry) readExactly(ctx context.Context, orphans []*Orphan) error {
+	v, _, err := r.readEach(ctx, nil, orphans, func(o *Orphan) []clientv3.Op {
+		return []clientv3.Op{
+			clientv3.OpGet(r.keys.claim(o.sid, o.ID), clientv3.WithKeysOnly()), get(r.keys.process(o.ID)), get(r.keys.request(o.ID)),
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for _, o := range orphans {
+		if v.modRevision(r.keys.claim(o.sid, o.ID)) != o.revision {
+			o.basis.err = ErrNotClaimable
+		} else {
+			o.basis.row, o.basis.err = r.rowOfOrphan(o, v)
+		}
+	}
+	return nil
+}
+
+// readEach reads ops, what is asked of each, and the states of their queues, at
+// one revision.
+func (r *Registry) readEach(
+	ctx context.Context, ops []clientv3.Op, orphans []*Orphan, asked func(*Orphan) []clientv3.Op,
+) (view, *clientv3.TxnResponse, error) {
 	queues := map[string]bool{}
 	for _, o := range orphans {
-		ops = append(ops, clientv3.OpGet(r.keys.claim(o.sid, o.ID), clientv3.WithKeysOnly()),
-			get(r.keys.process(o.ID)), get(r.keys.request(o.ID)))
+		ops = append(ops, asked(o)...)
 		if !queues[o.Queue] {
 			queues[o.Queue] = true
 			ops = append(ops, get(r.keys.queue(o.Queue)))
@@ -178,22 +238,17 @@ func (r *Registry) readOrphans(ctx context.Context, orphans []Orphan) error {
 	}
 	resp, err := r.read(ctx, ops...)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	v := newView(resp.Responses)
-	for i := range orphans {
-		o := &orphans[i]
+	for _, o := range orphans {
 		o.basis = &basis{request: v[r.keys.request(o.ID)], gate: readGate(v[r.keys.queue(o.Queue)])}
-		o.basis.row, o.basis.err = r.rowOfOrphan(*o, v)
 	}
-	return nil
+	return v, resp, nil
 }
 
-func (r *Registry) rowOfOrphan(o Orphan, v view) (row, error) {
+func (r *Registry) rowOfOrphan(o *Orphan, v view) (row, error) {
 	key, claim := r.keys.process(o.ID), r.keys.claim(o.sid, o.ID)
-	if v.modRevision(claim) != o.revision {
-		return row{}, ErrNotClaimable
-	}
 	if v[key] == nil {
 		return row{}, &CorruptError{Key: claim, Why: errors.New("there is no row for it")}
 	}

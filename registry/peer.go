@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -67,26 +68,28 @@ type Survey struct {
 	Ended    int    // sessions that were ended on proof
 	// Dying: a node is gone and its witness is not yet; ask again soon.
 	Dying bool
+	// Failed is why something that is over could not be ended. It is no reason
+	// to leave the rest alone.
+	Failed error
 
 	nodes []Node
 }
 
-// Survey does what [Registry.EndDeadSessions] does and says who lives.
+// Survey does what [Registry.EndDeadSessions] does and says who lives. What
+// that could not end is told in the survey: an error is that there is none.
 func (r *Registry) Survey(ctx context.Context) (Survey, error) {
 	s, err := r.lookAtRoster(ctx)
 	if err != nil {
 		return Survey{}, err
 	}
-	done, err := r.endDead(ctx, s.nodes)
+	done, failed := r.endDead(ctx, s.nodes)
 	if done.changed {
-		again, failed := r.lookAtRoster(ctx)
-		if failed != nil {
-			return Survey{}, failed
+		if s, err = r.lookAtRoster(ctx); err != nil {
+			return Survey{}, errors.Join(failed, err)
 		}
-		s = again
 	}
-	s.Ended, s.Dying = done.ended, done.dying
-	return s, err
+	s.Ended, s.Dying, s.Failed = done.ended, done.dying, failed
+	return s, nil
 }
 
 func (r *Registry) lookAtRoster(ctx context.Context) (Survey, error) {

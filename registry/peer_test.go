@@ -145,6 +145,42 @@ func TestARequestAfterAnOrphanWasReadIsSeen(t *testing.T) {
 	wants(t, r, "p", StatusCancelled, 1, 0, 0, 0)
 }
 
+// Whoever took one over may have ended it, or had it run again, when it is read: that is no corruption.
+func TestAnOrphanThatSomebodyEndedIsNotCorrupt(t *testing.T) {
+	r := newRegistry(t)
+	start(t, r, "p")
+	a, b := join(t, r, "a"), join(t, r, "b")
+	claim(t, r, a, "p")
+	leave(t, a)
+	orphan := orphanOf(t, r, "p")
+	c, err := r.Adopt(t.Context(), b, orphan, true)
+	noErr(t, err)
+	noErr(t, r.Complete(t.Context(), c, nil))
+	_, err = r.Adopt(t.Context(), b, orphan, true)
+	wantErr(t, err, ErrNotClaimable)
+}
+
+// However many processes are to be ended elsewhere, the request that concerns an orphan is found.
+func TestAmongManyRequestsThatOfAnOrphanIsSeen(t *testing.T) {
+	r := newRegistry(t)
+	a, b := join(t, r, "a"), join(t, r, "b")
+	start(t, r, "z")
+	claim(t, r, a, "z")
+	for i := range fewRequests {
+		id := fmt.Sprintf("p%03d", i)
+		start(t, r, id)
+		claim(t, r, b, id)
+		_, err := r.Cancel(t.Context(), id, Request{By: "me"})
+		noErr(t, err)
+	}
+	_, err := r.Cancel(t.Context(), "z", Request{By: "me"})
+	noErr(t, err)
+	leave(t, a)
+	_, err = r.Adopt(t.Context(), b, orphanOf(t, r, "z"), true)
+	noErr(t, err)
+	wants(t, r, "z", StatusCancelled, 1, 0, 0, 0)
+}
+
 // Timers of another are left to it for a while.
 func TestMatureLeavesTimersToOthers(t *testing.T) {
 	r := newRegistry(t)

@@ -22,6 +22,7 @@ type Registry struct {
 	waiting *waitingRoom
 	batches *batching
 	room    room
+	spared  spared
 
 	closed chan struct{}
 	close  sync.Once
@@ -30,6 +31,21 @@ type Registry struct {
 // Open makes a Registry on a client, which stays the caller's to close, after
 // the Registry. It asks etcd for one key, so that an endpoint that does not
 // answer is an error here and not at the first start.
+//
+// How soon etcd is used again after it was away is the client's affair, and no
+// setting of drover's changes it: by itself a client waits for longer and longer
+// between two tries to connect, up to two minutes, so that a node may be without
+// etcd for as long as etcd was away once more. Give it other measures, in its
+// clientv3.Config:
+//
+//	DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 3 * time.Second,
+//	DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+//		Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+//		MinConnectTimeout: 5 * time.Second,
+//	})},
+//
+// The former has it notice a connection that is half-open. The command drover
+// does the same.
 func Open(ctx context.Context, client *clientv3.Client, o Options) (*Registry, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {

@@ -29,7 +29,8 @@ const (
 // and priority a lane, read from a floor below which nothing was left. It is
 // safe for use by several goroutines.
 type Window struct {
-	r *Registry
+	r    *Registry
+	able func(kind string) bool // nil: of all
 
 	mu    sync.Mutex
 	lanes []*lane
@@ -39,6 +40,7 @@ type Window struct {
 type lane struct {
 	prefix string
 	queue  string
+	kind   string
 	// floor is where the next list starts: the first key of the last one, or
 	// beyond the last key if there was none. etcd walks deleted keys until
 	// they are compacted, 100,000 of them in 11 ms and more.
@@ -60,13 +62,18 @@ func (r *Registry) Window(queues, kinds []string) *Window {
 	for _, queue := range queues {
 		for _, kind := range kinds {
 			for priority := range lowestPriority + 1 {
-				w.lanes = append(w.lanes, &lane{prefix: r.keys.lane(queue, kind, priority), queue: queue})
+				w.lanes = append(w.lanes, &lane{prefix: r.keys.lane(queue, kind, priority), queue: queue, kind: kind})
 			}
 		}
 	}
 	w.Reset()
 	return w
 }
+
+// Only has lists leave out the kinds for which able is false at that time, as if
+// they were not known. It is to be called before the first List, and able is
+// called with nothing locked.
+func (w *Window) Only(able func(kind string) bool) { w.able = able }
 
 // Reset forgets the floors, so that the next list reads everything. Nothing
 // may depend on the floors being right: call it at start-up, whenever a watch
@@ -108,6 +115,9 @@ func (w *Window) List(ctx context.Context, limit int, room func(queue string) in
 	w.mu.Lock()
 	lanes := slices.Clone(w.lanes)
 	w.mu.Unlock()
+	if w.able != nil {
+		lanes = slices.DeleteFunc(lanes, func(l *lane) bool { return !w.able(l.kind) })
+	}
 	limits := limitsOf(lanes, limit, room)
 	for batch := range slices.Chunk(lanes, maxOps/2) { // the other half is for their queues
 		found, bad, err := w.listLanes(ctx, batch, limits)

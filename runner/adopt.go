@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -41,9 +40,7 @@ func (r *Runner) adoptOrphans(ctx context.Context, s *registry.Session, survey r
 		request, asked := requests[o.ID]
 		return r.isKept(o, asked, request.What) || !turns.mine(o)
 	})
-	if err = r.report(err); err != nil {
-		return err
-	}
+	failed := r.report(err) // with some of them; the others are as good as ever
 	if len(orphans) == r.orphanLimit {
 		r.orphans.Store(true)
 		d.note(time.Now())
@@ -51,7 +48,7 @@ func (r *Runner) adoptOrphans(ctx context.Context, s *registry.Session, survey r
 	lost := r.lost.Load()
 	err = r.adoptAll(ctx, s, orphans, d)
 	turns.took(r.lost.Load() > lost)
-	return errors.Join(err, context.Cause(ctx))
+	return errors.Join(failed, err, context.Cause(ctx))
 }
 
 // adoptAll reads and takes over some at a time, side by side: while etcd
@@ -72,15 +69,16 @@ func (r *Runner) adoptAll(ctx context.Context, s *registry.Session, orphans []re
 			if err := r.registry.ReadOrphans(ctx, some); err != nil {
 				return err
 			}
-			var each sync.WaitGroup
-			for i, o := range some {
-				each.Go(func() {
-					if r.adoptOne(ctx, s, o, run[first+i]) {
-						claimed.Add(1)
-					}
-				})
+			if ctx.Err() != nil {
+				return nil
 			}
-			each.Wait()
+			ctx, cancel := outlive(ctx, claimGrace)
+			defer cancel()
+			r.registry.AdoptAll(ctx, s, some, run[first:end], func(i int, c *registry.Claim, err error) {
+				if r.adopted(some[i], c, err) {
+					claimed.Add(1)
+				}
+			})
 			return nil
 		})
 	}
@@ -219,17 +217,11 @@ func (r *room) take(queue string) bool {
 }
 
 func (r *Runner) serves(o registry.Orphan) bool {
-	_, known := r.mux.handling(o.Kind)
-	return known && r.queues[o.Queue]
+	return r.mux.able(o.Kind) && r.queues[o.Queue]
 }
 
-func (r *Runner) adoptOne(ctx context.Context, s *registry.Session, o registry.Orphan, run bool) bool {
-	if ctx.Err() != nil {
-		return false
-	}
-	ctx, cancel := outlive(ctx, claimGrace)
-	defer cancel()
-	c, err := r.registry.Adopt(ctx, s, o, run)
+// adopted hands on what was taken over, and says whether it is run here.
+func (r *Runner) adopted(o registry.Orphan, c *registry.Claim, err error) bool {
 	r.tried.Add(1)
 	switch {
 	case errors.Is(err, registry.ErrNotClaimable):

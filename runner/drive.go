@@ -64,9 +64,14 @@ func (r *Runner) Drive(ctx context.Context, reason Reason) (Drove, error) {
 	})
 	failed = append(failed, r.report(err))
 	d.note(next)
+	r.missed.Store(false)
 	r.starved.Store(true) // whoever frees a slot now makes a drive, see Drives
 	failed = append(failed, r.claimPending(ctx, s, &d))
 	r.starved.Store(d.Starved)
+	if !d.Starved && r.missed.Load() {
+		d.Starved = true
+		r.starved.Store(true)
+	}
 	return d, errors.Join(failed...)
 }
 
@@ -88,7 +93,8 @@ func (r *Runner) timeToLook(reason Reason) bool {
 }
 
 // lookAround ends sessions that are provably over, takes over what sessions
-// left that ended, and gives back what this node holds without knowing.
+// left that ended, and gives back what this node holds without knowing. One
+// that could not be ended does not keep it from the others.
 func (r *Runner) lookAround(ctx context.Context, s *registry.Session, everything bool, d *Drove) error {
 	r.orphans.Store(false)
 	survey, err := r.registry.Survey(ctx)
@@ -101,16 +107,20 @@ func (r *Runner) lookAround(ctx context.Context, s *registry.Session, everything
 		r.orphans.Store(true)
 		d.note(time.Now().Add(dyingInterval))
 	}
-	if err := r.adoptOrphans(ctx, s, survey, d); err != nil {
+	if survey.Failed != nil {
 		r.orphans.Store(true)
-		return fmt.Errorf("take over orphans: %w", err)
+		err = fmt.Errorf("end dead sessions: %w", survey.Failed)
+	}
+	if failed := r.adoptOrphans(ctx, s, survey, d); failed != nil {
+		r.orphans.Store(true)
+		return errors.Join(err, fmt.Errorf("take over orphans: %w", failed))
 	}
 	if !everything {
-		return nil
+		return err
 	}
-	released, err := r.registry.Strays(ctx, s)
+	released, failed := r.registry.Strays(ctx, s)
 	if released > 0 {
 		r.log.Info("gave back claims that were answered too late", zap.Int("count", released))
 	}
-	return err
+	return errors.Join(err, failed)
 }

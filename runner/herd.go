@@ -21,14 +21,20 @@ type Herd struct {
 	ended map[string]bool
 	// among are the candidates for each queue and kind, sorted out when first
 	// asked for; those for nothing in particular stand under the zero lane.
-	among map[lane][]candidate
+	among map[field][]candidate
+}
+
+// field is who is asked for: whether this node itself is able may change.
+type field struct {
+	lane lane
+	able bool
 }
 
 // lane is what decides who can take a process.
 type lane struct{ queue, kind string }
 
 func newHerd() *Herd {
-	return &Herd{peers: map[string]registry.Peer{}, ended: map[string]bool{}, among: map[lane][]candidate{}}
+	return &Herd{peers: map[string]registry.Peer{}, ended: map[string]bool{}, among: map[field][]candidate{}}
 }
 
 // Join notes a session that has begun, or says something else of itself. It
@@ -118,7 +124,7 @@ func (h *Herd) anyRank(self, id string) int {
 // candidates need mu. The node itself is one if it is able to, whether or not
 // it is known that it lives.
 func (h *Herd) candidates(l lane, able bool) []candidate {
-	if among, known := h.among[l]; known {
+	if among, known := h.among[field{l, able}]; known {
 		return among
 	}
 	among := []candidate{}
@@ -135,7 +141,7 @@ func (h *Herd) candidates(l lane, able bool) []candidate {
 	if able && h.self != "" {
 		among = append(among, newCandidate(h.self, weight))
 	}
-	h.among[l] = among
+	h.among[field{l, able}] = among
 	return among
 }
 

@@ -137,3 +137,28 @@ func TestASurveyDoesNotUndoWhatCameAfterIt(t *testing.T) {
 		}
 	}
 }
+
+// Whether this node is one of those who can take it may change at any time.
+func TestRanksFollowWhatTheNodeIsAbleTo(t *testing.T) {
+	m := newMembers(t)
+	self, other := m.open(1, "k"), m.open(1, "k")
+	h := newHerd()
+	h.Set(m.survey())
+	first := 0
+	for i := range 100 {
+		id := fmt.Sprint("p", i)
+		mine := h.orphanRank(self.ID(), "default", "k", id, true)
+		if mine == 0 {
+			first++
+		}
+		if n := h.orphanRank(self.ID(), "default", "k", id, false); n != 1 {
+			t.Fatalf("while it is not able its rank for %s is %d, want 1: after that of %s", id, n, other.ID())
+		}
+		if n := h.rank(self.ID(), "default", "k", id); n != mine {
+			t.Fatalf("its rank for %s is %d once it is able again, want %d", id, n, mine)
+		}
+	}
+	if first < 20 || first > 80 {
+		t.Errorf("%d of 100 are its own, want about a half", first)
+	}
+}

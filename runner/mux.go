@@ -46,6 +46,9 @@ type handling struct {
 	// maxAdoptions is for what Kind.Start starts: it stands in the row, as
 	// nodes decide on it that don't know the kind.
 	maxAdoptions int
+	// ready says whether the node can run processes of the kind now; nil is
+	// always.
+	ready func() bool
 }
 
 // HandleOption says how the processes of a kind are run. What the start of a
@@ -69,6 +72,13 @@ func WithMaxAdoptions(n int) HandleOption { return func(h *handling) { h.maxAdop
 // [ErrAttemptTimeout]; nothing does if nobody says, or if d is 0. A handler
 // that returns a value in spite of that has completed.
 func WithAttemptTimeout(d time.Duration) HandleOption { return func(h *handling) { h.timeout = d } }
+
+// WhileReady has a node pass over the kind while ready is false, as if it did not
+// know it: it claims none of it, other nodes do, and what it runs goes on. It is
+// for what a handler can't do without and that may be away for a while. ready is
+// called often, by any goroutine, and must not wait. When it is true again, the
+// next drive claims.
+func WhileReady(ready func() bool) HandleOption { return func(h *handling) { h.ready = ready } }
 
 // NewMux returns an empty Mux.
 func NewMux() *Mux { return &Mux{kinds: map[string]handling{}} }
@@ -114,6 +124,12 @@ func (m *Mux) handling(kind string) (handling, bool) {
 	defer m.mu.Unlock()
 	h, ok := m.kinds[kind]
 	return h, ok
+}
+
+// able says whether processes of the kind can be run now.
+func (m *Mux) able(kind string) bool {
+	h, known := m.handling(kind)
+	return known && (h.ready == nil || h.ready())
 }
 
 // limits are those of an attempt: what the start of the process says, else

@@ -2,6 +2,7 @@ package runner_test
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -107,5 +108,65 @@ func TestNoticeLeavesWhatIsAnothers(t *testing.T) {
 	}
 	if mine < 5 || mine > 35 {
 		t.Errorf("%d of 40 lead to a drive, want about a half", mine)
+	}
+}
+
+// slowHand takes its time over each claim that it is handed.
+type slowHand struct {
+	*bench
+	pause time.Duration
+}
+
+func (s slowHand) Hand(c *registry.Claim) {
+	s.bench.Hand(c)
+	<-time.After(s.pause)
+}
+
+// What others did not take falls due while a drive fills the last slot: no drive
+// is made for it then, so whoever frees the slot has to make one.
+func TestWhatFallsDueInADriveThatFillsTheSlotsIsNotForgotten(t *testing.T) {
+	b := newBench(t, 1, "k")
+	b.silent("k")
+	var woken atomic.Int64
+	r, err := runner.New(runner.Options{
+		Registry: b.registry, Mux: b.mux, Slots: slowHand{b, 600 * time.Millisecond}, Queues: []string{"default"},
+		Session: func() *registry.Session { return b.session }, Wake: func() { woken.Add(1) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Stop)
+	b.runner = r
+	b.look() // who there is
+	mine, others := "", ""
+	for i := 0; mine == "" || others == ""; i++ {
+		if id := fmt.Sprint("p", i); r.Fires(id) {
+			mine = id
+		} else {
+			others = id
+		}
+	}
+	b.start(mine, "k")
+	b.start(others, "k")
+	d := b.drive()
+	if got := ids(b.empty()); len(got) != 1 || got[0] != mine {
+		t.Fatalf("it took %v, want %s", got, mine)
+	}
+	if woken.Load() != 0 {
+		t.Error("a drive was made though there was no room")
+	}
+	if !d.Starved {
+		t.Error("whoever frees the slot does not know that something waits for it")
+	}
+	// From when it had no room its owner has its time again.
+	b.drive()
+	for begun := time.Now(); woken.Load() == 0; <-time.After(time.Millisecond) {
+		if time.Since(begun) > 10*time.Second {
+			t.Fatal("no drive was made once there was room")
+		}
+	}
+	b.drive()
+	if got := ids(b.empty()); len(got) != 1 || got[0] != others {
+		t.Errorf("then it took %v, want %s", got, others)
 	}
 }

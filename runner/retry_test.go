@@ -158,7 +158,7 @@ func TestCountersNeverMix(t *testing.T) {
 			t.Errorf("attempt %d has the number %d and the fence %d", i+1, past.Attempt, past.Fence)
 		}
 	}
-	if want := []string{"broken", "", "handed back", "session lost", "broken", "", ""}; !slices.Equal(history, want) {
+	if want := []string{"broken", "put off", "handed back", "session lost", "broken", "put off", ""}; !slices.Equal(history, want) {
 		t.Errorf("history %q, want %q", history, want)
 	}
 	if _, err := b.registry.Reopen(t.Context(), "x"); err != nil {

@@ -29,7 +29,7 @@ type Report struct {
 // causes. What is written afterwards is not bounded by it but by the session:
 // an outcome is sent until etcd has answered or the session is over.
 func (r *Runner) Run(ctx context.Context, c *registry.Claim) Report {
-	log := r.log.With(zap.String("process", c.ID), zap.String("kind", c.Kind),
+	log := r.log.WithLazy(zap.String("process", c.ID), zap.String("kind", c.Kind),
 		zap.Int("attempt", c.Attempt), zap.Int64("fence", c.Fence))
 	v := r.attempt(ctx, c, log)
 	outcome, err := r.write(ctx, c, v)

@@ -73,7 +73,10 @@ type Runner struct {
 	idle idle
 	// starved: when the last drive ended, too little was free for what could be
 	// claimed. Whoever frees a slot makes one then.
-	starved     atomic.Bool
+	starved atomic.Bool
+	// missed: while a drive was on that had no slot left, something fell due
+	// that it had left to others.
+	missed      atomic.Bool
 	tried, lost atomic.Int64 // claims
 
 	// orphanLimit is how many orphans one drive takes over or puts back.
@@ -115,6 +118,7 @@ func New(o Options) (*Runner, error) {
 		orphanLimit: orphanLimit, horizon: cmp.Or(o.Horizon, 2*time.Second),
 		window: o.Registry.Window(o.Queues, o.Mux.Kinds()),
 	}
+	r.window.Only(r.mux.able)
 	r.held = newHeld(r.log)
 	r.adopting = trouble.New(r.log, "an orphan can't be taken over, it is tried again", "orphans can be taken over again")
 	for _, queue := range o.Queues {
@@ -122,13 +126,21 @@ func New(o Options) (*Runner, error) {
 	}
 	r.herd, r.seen = newHerd(), newSeen(nil)
 	if o.Wake != nil {
-		r.seen.wake = func() {
-			if !r.starved.Load() || r.slots.Free() > 0 {
-				o.Wake()
-			}
-		}
+		r.seen.wake = func() { r.wake(o.Wake) }
 	}
 	return r, nil
+}
+
+// wake makes a drive for what others did not take, unless whoever frees a slot
+// makes one.
+func (r *Runner) wake(drive func()) {
+	if r.starved.Load() && r.slots.Free() <= 0 {
+		r.missed.Store(true) // before the look: a drive that ends looks the other way round
+		if r.starved.Load() {
+			return
+		}
+	}
+	drive()
 }
 
 // Stop ends the waking of drives.
@@ -149,6 +161,9 @@ func (r *Runner) Claims() (tried, lost int64) { return r.tried.Load(), r.lost.Lo
 // did.
 func (r *Runner) Notice(e registry.Entry) (mine bool) {
 	r.window.Lower(e)
+	if !r.mux.able(e.Kind) {
+		return false // the first drive of those that are made once it can be run finds it
+	}
 	s := r.session()
 	if s == nil {
 		return true // it will have one, and look at everything then

@@ -15,7 +15,8 @@ import (
 
 // ExecOptions are for Exec.
 type ExecOptions struct {
-	// Witness watches the commands. While there is none, attempts are put off.
+	// Witness watches the commands. While there is none, attempts are put off: a node had better claim none, see
+	// runner.WhileReady.
 	Witness *supervisor.WitnessLink
 
 	// Env is what every command gets, and Dir where those run whose input names no directory, or a relative one. "": the
