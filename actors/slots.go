@@ -113,15 +113,19 @@ func (s *Slots) enter(a *attempt, in *stall, left func()) {
 	}
 	go func() {
 		if err := recovered(func() { a.run(in) }); err != nil {
-			// The runner never panics, so the claim is in an unknown state
-			// and is left to the end of the session.
-			s.log.Error("an attempt ended in a panic outside of its handler", zap.String("process", a.id), zap.Error(err))
+			s.panicked(a, err)
 		}
 		s.leave(a)
 		if left != nil {
 			left()
 		}
 	}()
+}
+
+// panicked is for an attempt that ended in a panic, which the runner's never
+// do: the claim is in an unknown state and is left to the end of the session.
+func (s *Slots) panicked(a *attempt, err error) {
+	s.log.Error("an attempt ended in a panic outside of its handler", zap.String("process", a.id), zap.Error(err))
 }
 
 func (s *Slots) leave(a *attempt) {

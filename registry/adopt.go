@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -31,7 +32,7 @@ func (r *Registry) Adopt(ctx context.Context, s *Session, o Orphan, run bool) (*
 		}
 		o = one[0]
 	}
-	ad, err := r.planAdoption(s, o, run)
+	ad, err := r.planAdoption(s, s.holder(), o, run)
 	if err != nil {
 		return nil, err
 	}
@@ -43,10 +44,10 @@ func (r *Registry) Adopt(ctx context.Context, s *Session, o Orphan, run bool) (*
 // of each whether it is to be run. It tells of the i-th by done, which is called
 // once for each, and by several goroutines, and returns when all are done.
 func (r *Registry) AdoptAll(ctx context.Context, s *Session, orphans []Orphan, run []bool, done func(i int, c *Claim, err error)) {
-	adoptions := make([]*adoption, len(orphans))
+	h, adoptions := s.holder(), make([]*adoption, len(orphans))
 	sent := make([]*member, len(orphans))
 	for i, o := range orphans {
-		ad, err := r.planAdoption(s, o, run[i])
+		ad, err := r.planAdoption(s, h, o, run[i])
 		if err != nil {
 			done(i, nil, err)
 			continue
@@ -87,7 +88,7 @@ type adoption struct {
 }
 
 // planAdoption decides on what was read.
-func (r *Registry) planAdoption(s *Session, o Orphan, run bool) (*adoption, error) {
+func (r *Registry) planAdoption(s *Session, h holder, o Orphan, run bool) (*adoption, error) {
 	if o.basis.err != nil {
 		return nil, fmt.Errorf("adopt %s: %w", o.ID, o.basis.err)
 	}
@@ -106,11 +107,11 @@ func (r *Registry) planAdoption(s *Session, o Orphan, run bool) (*adoption, erro
 		ad.tr, err = r.table.endOrphan(o, next, request, e, nonce)
 		return ad, err
 	case !run || g.paused:
-		ad.tr, err = r.table.requeueOrphan(s.holder(), o, next, nonce)
+		ad.tr, err = r.table.requeueOrphan(h, o, next, nonce)
 		return ad, err
 	}
 	ad.next, ad.value = next, claimValue{Queue: o.Queue, Kind: o.Kind, ClaimedAt: r.now(), Nonce: nonce}
-	if ad.tr, err = r.table.adopt(s.holder(), o, next, ad.value, g); err != nil {
+	if ad.tr, err = r.table.adopt(h, o, next, ad.value, g); err != nil {
 		return nil, err
 	}
 	ad.session = s
@@ -159,12 +160,10 @@ func (t table) adopt(h holder, o Orphan, next row, value claimValue, g gate) (tr
 	if next.spec.InputBytes > 0 {
 		reads = append(reads, get(t.k.input(o.ID)))
 	}
-	when := append(t.orphaned(o), absent(t.k.request(o.ID)), asRead(t.k.queue(o.Queue), g.revision))
+	when := slices.Concat(t.orphaned(o), []clientv3.Cmp{absent(t.k.request(o.ID)), asRead(t.k.queue(o.Queue), g.revision)}, h.alive)
+	then := []clientv3.Op{remove(t.k.claim(o.sid, o.ID)), put(process, body), put(mine, string(content))}
 	return transition{
-		name: "adopt " + o.ID, id: o.ID, idle: true, when: append(when, h.alive...),
-		then: append([]clientv3.Op{
-			remove(t.k.claim(o.sid, o.ID)), put(process, body), put(mine, string(content)),
-		}, reads...),
+		name: "adopt " + o.ID, id: o.ID, idle: true, when: when, then: append(then, reads...),
 		otherwise: append(reads, get(mine)),
 		applied:   func(v view) bool { return hasNonce(v[mine], value.Nonce) },
 	}, nil

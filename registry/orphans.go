@@ -101,6 +101,7 @@ func (r *Registry) orphansOf(ctx context.Context, n Node, limit int, pass func(O
 			_, err := r.commit(ctx, r.table.forgetNode(n.Session))
 			return nil, err
 		}
+		orphans = slices.Grow(orphans, min(len(found.Kvs), limit-len(orphans)))
 		for _, kv := range found.Kvs {
 			switch o, err := orphan(n, kv); {
 			case err != nil:
@@ -108,7 +109,6 @@ func (r *Registry) orphansOf(ctx context.Context, n Node, limit int, pass func(O
 			case !pass(o):
 				orphans = append(orphans, o)
 			}
-			from = string(kv.Key) + "\x00"
 			if len(orphans) == limit {
 				return orphans, errors.Join(failed...)
 			}
@@ -116,6 +116,7 @@ func (r *Registry) orphansOf(ctx context.Context, n Node, limit int, pass func(O
 		if !found.More {
 			break
 		}
+		from = string(found.Kvs[len(found.Kvs)-1].Key) + "\x00"
 	}
 	return orphans, errors.Join(failed...)
 }
@@ -188,7 +189,9 @@ func inFewQueues(orphans []*Orphan, most int) (parts [][]*Orphan) {
 func (r *Registry) readQuickly(ctx context.Context, orphans []*Orphan) (doubtful []*Orphan, err error) {
 	requests := r.keys.request("")
 	ops := []clientv3.Op{clientv3.OpGet(requests, clientv3.WithPrefix(), clientv3.WithLimit(fewRequests))}
-	v, resp, err := r.readEach(ctx, ops, orphans, func(o *Orphan) []clientv3.Op { return []clientv3.Op{get(r.keys.process(o.ID))} })
+	v, resp, err := r.readEach(ctx, ops, orphans, func(ops []clientv3.Op, o *Orphan) []clientv3.Op {
+		return append(ops, get(r.keys.process(o.ID)))
+	})
 	switch {
 	case err != nil:
 		return nil, err
@@ -205,10 +208,9 @@ func (r *Registry) readQuickly(ctx context.Context, orphans []*Orphan) (doubtful
 
 // readExactly reads each with its claim and the request that concerns it.
 func (r *Registry) readExactly(ctx context.Context, orphans []*Orphan) error {
-	v, _, err := r.readEach(ctx, nil, orphans, func(o *Orphan) []clientv3.Op {
-		return []clientv3.Op{
-			clientv3.OpGet(r.keys.claim(o.sid, o.ID), clientv3.WithKeysOnly()), get(r.keys.process(o.ID)), get(r.keys.request(o.ID)),
-		}
+	v, _, err := r.readEach(ctx, nil, orphans, func(ops []clientv3.Op, o *Orphan) []clientv3.Op {
+		return append(ops,
+			clientv3.OpGet(r.keys.claim(o.sid, o.ID), clientv3.WithKeysOnly()), get(r.keys.process(o.ID)), get(r.keys.request(o.ID)))
 	})
 	if err != nil {
 		return err
@@ -223,14 +225,15 @@ func (r *Registry) readExactly(ctx context.Context, orphans []*Orphan) error {
 	return nil
 }
 
-// readEach reads ops, what is asked of each, and the states of their queues, at
+// readEach reads ops, what ask adds for each, and the states of their queues, at
 // one revision.
 func (r *Registry) readEach(
-	ctx context.Context, ops []clientv3.Op, orphans []*Orphan, asked func(*Orphan) []clientv3.Op,
+	ctx context.Context, ops []clientv3.Op, orphans []*Orphan, ask func([]clientv3.Op, *Orphan) []clientv3.Op,
 ) (view, *clientv3.TxnResponse, error) {
+	ops = slices.Grow(ops, maxOps) // they are large, and copied when it grows
 	queues := map[string]bool{}
 	for _, o := range orphans {
-		ops = append(ops, asked(o)...)
+		ops = ask(ops, o)
 		if !queues[o.Queue] {
 			queues[o.Queue] = true
 			ops = append(ops, get(r.keys.queue(o.Queue)))

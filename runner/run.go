@@ -29,9 +29,19 @@ type Report struct {
 // causes. What is written afterwards is not bounded by it but by the session:
 // an outcome is sent until etcd has answered or the session is over.
 func (r *Runner) Run(ctx context.Context, c *registry.Claim) Report {
-	log := r.log.WithLazy(zap.String("process", c.ID), zap.String("kind", c.Kind),
+	// While the handler is at work the goroutine waits in these frames, and
+	// there are thousands: what makes them large is in functions of its own.
+	log := r.logOf(c)
+	return r.conclude(ctx, c, r.attempt(ctx, c, log), log)
+}
+
+func (r *Runner) logOf(c *registry.Claim) *zap.Logger {
+	return r.log.WithLazy(zap.String("process", c.ID), zap.String("kind", c.Kind),
 		zap.Int("attempt", c.Attempt), zap.Int64("fence", c.Fence))
-	v := r.attempt(ctx, c, log)
+}
+
+// conclude writes what the verdict says.
+func (r *Runner) conclude(ctx context.Context, c *registry.Claim, v verdict, log *zap.Logger) Report {
 	outcome, err := r.write(ctx, c, v)
 	if err != nil && refused(err) {
 		log.Error("etcd refused the end of an attempt, the process fails", zap.Error(err))
@@ -60,13 +70,8 @@ func (r *Runner) Release(ctx context.Context, c *registry.Claim) error {
 // attempt runs the handler, unless there is a reason not to enter it.
 func (r *Runner) attempt(ctx context.Context, c *registry.Claim, log *zap.Logger) verdict {
 	h, known := r.mux.handling(c.Kind)
-	switch cause := context.Cause(ctx); {
-	case !c.Session.Alive():
-		return verdict{kind: verdictDiscard}
-	case errors.Is(cause, ErrCancelRequested):
-		return verdict{kind: verdictRequested}
-	case cause != nil || !known:
-		return verdict{kind: verdictRelease}
+	if v := unentered(ctx, c, known); v != nil {
+		return *v
 	}
 	facts, timeout := h.limits(c)
 	c.Enter()
@@ -77,9 +82,28 @@ func (r *Runner) attempt(ctx context.Context, c *registry.Claim, log *zap.Logger
 	}
 	a := newAttempt(r.registry, c)
 	result, err := call(ownSlot(ctx), h.handler, a, func(done <-chan struct{}) { r.await(ctx, done, c, log) })
+	return r.returned(ctx, a, result, err, facts, log)
+}
+
+// unentered is the verdict on an attempt whose handler is not to be entered;
+// nil if it is.
+func unentered(ctx context.Context, c *registry.Claim, known bool) *verdict {
+	switch cause := context.Cause(ctx); {
+	case !c.Session.Alive():
+		return &verdict{kind: verdictDiscard}
+	case errors.Is(cause, ErrCancelRequested):
+		return &verdict{kind: verdictRequested}
+	case cause != nil || !known:
+		return &verdict{kind: verdictRelease}
+	}
+	return nil
+}
+
+// returned is the verdict on what the handler returned.
+func (r *Runner) returned(ctx context.Context, a *Attempt, result any, err error, facts counters, log *zap.Logger) verdict {
 	also := a.finish()
 	cause := context.Cause(ctx)
-	if !c.Session.Alive() {
+	if !a.claim.Session.Alive() {
 		// Asked after the handler, on a clock that goes on in suspend: a
 		// frozen node wakes up here before any timer of its own fires.
 		cause = ErrLeaseLost

@@ -70,9 +70,12 @@ func (r *Runner) Stuck() []Pending { return r.stuck.list() }
 func (r *Runner) await(ctx context.Context, done <-chan struct{}, c *registry.Claim, log *zap.Logger) {
 	select {
 	case <-done:
-		return
 	case <-ctx.Done():
+		r.awaitLate(ctx, done, c, log)
 	}
+}
+
+func (r *Runner) awaitLate(ctx context.Context, done <-chan struct{}, c *registry.Claim, log *zap.Logger) {
 	ended, cause := time.Now(), context.Cause(ctx)
 	timer := time.NewTimer(stuckAfter)
 	defer timer.Stop()
