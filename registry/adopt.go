@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -45,35 +44,19 @@ func (r *Registry) Adopt(ctx context.Context, s *Session, o Orphan, run bool) (*
 // once for each, and by several goroutines, and returns when all are done.
 func (r *Registry) AdoptAll(ctx context.Context, s *Session, orphans []Orphan, run []bool, done func(i int, c *Claim, err error)) {
 	h, adoptions := s.holder(), make([]*adoption, len(orphans))
-	sent := make([]*member, len(orphans))
+	all := make([]*transition, len(orphans))
 	for i, o := range orphans {
 		ad, err := r.planAdoption(s, h, o, run[i])
 		if err != nil {
 			done(i, nil, err)
 			continue
 		}
-		adoptions[i], sent[i] = ad, r.submit(ctx, ad.tr, false)
+		adoptions[i], all[i] = ad, &ad.tr
 	}
-	// A thousand goroutines for what is answered in a few batches would cost more
-	// than all the rest. They are for what has to be asked again.
-	var again sync.WaitGroup
-	for i, ad := range adoptions {
-		if ad == nil {
-			continue
-		}
-		a, err := r.await(ctx, sent[i])
-		if err == nil {
-			c, err := r.concludeAdoption(ad, a, nil)
-			done(i, c, err)
-			continue
-		}
-		again.Go(func() {
-			a, err := r.pursue(ctx, ad.tr, a, err)
-			c, err := r.concludeAdoption(ad, a, err)
-			done(i, c, err)
-		})
-	}
-	again.Wait()
+	r.commitAll(ctx, all, func(i int, a answer, err error) {
+		c, err := r.concludeAdoption(adoptions[i], a, err)
+		done(i, c, err)
+	})
 }
 
 // adoption is what is to become of an orphan, and the transition to it.

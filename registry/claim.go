@@ -105,26 +105,47 @@ type claimValue struct {
 // Claim takes the entry under the session. [ErrNotClaimable] means that
 // somebody else was first, or that the session is over. A [*CorruptError]
 // means that what stands under the id can't be run: the claim was given back.
-func (r *Registry) Claim(ctx context.Context, s *Session, e Entry) (*Claim, error) {
-	nonce, err := newNonce()
-	if err != nil {
-		return nil, err
+func (r *Registry) Claim(ctx context.Context, s *Session, e Entry) (c *Claim, err error) {
+	r.ClaimAll(ctx, s, []Entry{e}, func(_ int, got *Claim, failed error) { c, err = got, failed })
+	return c, err
+}
+
+// ClaimAll is Claim of many at once. It tells of the i-th by done, which is
+// called once for each, and by several goroutines, and returns when all are
+// done.
+func (r *Registry) ClaimAll(ctx context.Context, s *Session, entries []Entry, done func(i int, c *Claim, err error)) {
+	h, values := s.holder(), make([]claimValue, len(entries))
+	all := make([]*transition, len(entries))
+	for i, e := range entries {
+		nonce, err := newNonce()
+		values[i] = claimValue{Queue: e.Queue, Kind: e.Kind, ClaimedAt: r.now(), Nonce: nonce}
+		var tr transition
+		if err == nil {
+			tr, err = r.table.claim(h, e, values[i])
+		}
+		if err != nil {
+			done(i, nil, err)
+			continue
+		}
+		s.expect(nonce)
+		all[i] = &tr
 	}
-	value := claimValue{Queue: e.Queue, Kind: e.Kind, ClaimedAt: r.now(), Nonce: nonce}
-	tr, err := r.table.claim(s.holder(), e, value)
-	if err != nil {
-		return nil, err
-	}
-	s.expect(nonce)
-	a, err := r.commit(ctx, tr)
+	r.commitAll(ctx, all, func(i int, a answer, err error) {
+		c, err := r.concludeClaim(ctx, s, entries[i], values[i], a, err)
+		done(i, c, err)
+	})
+}
+
+// concludeClaim makes the claim of what was answered.
+func (r *Registry) concludeClaim(ctx context.Context, s *Session, e Entry, value claimValue, a answer, err error) (*Claim, error) {
 	if err != nil || !a.applied {
-		s.forget(nonce)
+		s.forget(value.Nonce)
 		return nil, fmt.Errorf("claim %s: %w", e.ID, cmpError(err, r.table.unclaimable(s, e, a.view)))
 	}
 	fence := a.written(r.keys.claim(s.ID(), e.ID))
 	c, err := r.table.claimed(s, e, value, a.view, fence)
 	if err != nil {
-		s.forget(nonce)
+		s.forget(value.Nonce)
 		// A place that is none of drover's stays one.
 		e.returned = e.returned || !errors.Is(err, errAstray)
 		return nil, errors.Join(fmt.Errorf("claim %s: %w", e.ID, err), r.unclaim(ctx, s, e, fence))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -46,6 +47,37 @@ func (a answer) written(key string) int64 {
 func (r *Registry) commit(ctx context.Context, tr transition) (answer, error) {
 	a, err := r.await(ctx, r.submit(ctx, tr, false))
 	return r.pursue(ctx, tr, a, err)
+}
+
+// commitAll is commit of many at once; of those that are nil it does nothing.
+// done is called once for each of the others, by several goroutines, and
+// returns before commitAll does.
+//
+// A thousand goroutines for what is answered in a few batches would cost more
+// than all the rest, so they are only for what has to be asked again.
+func (r *Registry) commitAll(ctx context.Context, all []*transition, done func(i int, a answer, err error)) {
+	sent := make([]*member, len(all))
+	for i, tr := range all {
+		if tr != nil {
+			sent[i] = r.submit(ctx, *tr, false)
+		}
+	}
+	var again sync.WaitGroup
+	for i, m := range sent {
+		if m == nil {
+			continue
+		}
+		a, err := r.await(ctx, m)
+		if err == nil {
+			done(i, a, nil)
+			continue
+		}
+		again.Go(func() {
+			a, err := r.pursue(ctx, m.tr, a, err)
+			done(i, a, err)
+		})
+	}
+	again.Wait()
 }
 
 // submit sends one copy and does not wait for the answer.

@@ -16,9 +16,6 @@ import (
 // orphanLimit is what a drive takes upon itself of orphans.
 const orphanLimit = 1000
 
-// orphansTogether is how many are read, and then taken over, at a time.
-const orphansTogether = 64
-
 // unableWait is how long those get to take an orphan who can run it, before one
 // who can't puts it back into the queue. It is far more than a node needs for a
 // thousand.
@@ -61,9 +58,9 @@ func (r *Runner) adoptAll(ctx context.Context, s *registry.Session, orphans []re
 	}
 	var claimed atomic.Int64
 	var g errgroup.Group
-	g.SetLimit(inFlight / orphansTogether)
-	for first := 0; first < len(orphans); first += orphansTogether {
-		end := min(first+orphansTogether, len(orphans))
+	g.SetLimit(inFlight / together)
+	for first := 0; first < len(orphans); first += together {
+		end := min(first+together, len(orphans))
 		g.Go(func() error {
 			some := orphans[first:end]
 			if err := r.registry.ReadOrphans(ctx, some); err != nil {

@@ -163,10 +163,19 @@ func (r *Runner) fitting(entries []registry.Entry) (some []registry.Entry, full 
 func (r *Runner) claimAll(ctx context.Context, s *registry.Session, entries []registry.Entry) (won int, err error) {
 	got, failed := make([]bool, len(entries)), make([]error, len(entries))
 	var g errgroup.Group
-	g.SetLimit(inFlight)
-	for i, e := range entries {
+	g.SetLimit(inFlight / together)
+	for first := 0; first < len(entries); first += together {
+		some := entries[first:min(first+together, len(entries))]
 		g.Go(func() error {
-			got[i], failed[i] = r.claimOne(ctx, s, e)
+			if ctx.Err() != nil {
+				failed[first] = context.Cause(ctx)
+				return nil
+			}
+			ctx, cancel := outlive(ctx, claimGrace)
+			defer cancel()
+			r.registry.ClaimAll(ctx, s, some, func(i int, c *registry.Claim, err error) {
+				got[first+i], failed[first+i] = r.claimed(some[i], c, err)
+			})
 			return nil
 		})
 	}
@@ -193,13 +202,8 @@ func count(all []bool) (n int) {
 	return n
 }
 
-func (r *Runner) claimOne(ctx context.Context, s *registry.Session, e registry.Entry) (won bool, err error) {
-	if ctx.Err() != nil {
-		return false, context.Cause(ctx)
-	}
-	ctx, cancel := outlive(ctx, claimGrace)
-	defer cancel()
-	c, err := r.registry.Claim(ctx, s, e)
+// claimed hands on what was claimed.
+func (r *Runner) claimed(e registry.Entry, c *registry.Claim, err error) (won bool, _ error) {
 	r.tried.Add(1)
 	switch {
 	case err == nil:

@@ -23,6 +23,8 @@ const (
 	// inFlight is how many claims a drive sends at a time: enough to fill the
 	// batches that they travel in.
 	inFlight = 256
+	// together is how many claims, or takeovers, one goroutine sends.
+	together = 64
 	// rounds is how often a drive lists again because others were faster. It
 	// is bounded so that a crowd can't keep a drive for ever.
 	rounds = 4
