@@ -220,8 +220,8 @@ func TestAbandon(t *testing.T) {
 		"waits --reason r":         {code: 4, errs: "can be cancelled"},
 		"nothing --reason r":       {code: 3, errs: "no such process"},
 		"waits":                    {code: 2, errs: "--reason is required"},
-		"waits nothing --reason r": {code: 2, errs: "accepts 1 arg"},
-		"":                         {code: 2, errs: "accepts 1 arg"},
+		"waits nothing --reason r": {code: 2, errs: "takes one ID, and nothing is another"},
+		"":                         {code: 2, errs: "needs the ID"},
 	} {
 		r := c.do(append([]string{"abandon"}, strings.Fields(args)...)...)
 		if r.code != want.code || r.out != "" || !strings.Contains(r.errs, want.errs) {
@@ -263,8 +263,8 @@ func TestRetryBeginsANewSeries(t *testing.T) {
 	for args, want := range map[string]result{
 		"waits":   {code: 4, errs: "has not ended"},
 		"nothing": {code: 3, errs: "no such process"},
-		"":        {code: 2, errs: "accepts 1 arg"},
-		"x waits": {code: 2, errs: "accepts 1 arg"},
+		"":        {code: 2, errs: "needs the ID"},
+		"x waits": {code: 2, errs: "takes one ID, and waits is another"},
 	} {
 		r := c.do(append([]string{"retry"}, strings.Fields(args)...)...)
 		if r.code != want.code || r.out != "" || !strings.Contains(r.errs, want.errs) {

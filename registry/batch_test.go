@@ -610,3 +610,39 @@ func TestManyTransitionsFillRequestsThatEtcdTakes(t *testing.T) {
 		})
 	}
 }
+
+// TestARequestThatIsNotAnsweredHoldsUpNoneOfTheOthers: of a crowd that is sent
+// together each learns of its answer when it is there.
+func TestARequestThatIsNotAnsweredHoldsUpNoneOfTheOthers(t *testing.T) {
+	g := newCrowd(t)
+	g.r.batches.patience = time.Millisecond
+	s := join(t, g.plain, "n")
+	var all []*transition
+	for _, e := range g.entries("a", "b", "c") {
+		tr, err := g.r.table.claim(s.holder(), e, claimValue{Nonce: e.ID})
+		noErr(t, err)
+		tr.alone = true
+		all = append(all, &tr)
+	}
+	released := make(chan struct{})
+	letGo := sync.OnceFunc(func() { close(released) })
+	t.Cleanup(letGo) // also if the test fails before
+	g.wire.nextWrites(func(send func() error) error { <-released; return send() })
+	answered, ended := make(chan int, len(all)), make(chan struct{})
+	go func() {
+		defer close(ended)
+		g.r.commitAll(t.Context(), all, func(i int, a answer, err error) {
+			if err != nil || !a.applied {
+				t.Errorf("the claim of %d: applied %v, %v", i, a.applied, err)
+			}
+			answered <- i
+		})
+	}()
+	eventually(t, "those that etcd has answered know of it", func() bool { return len(answered) == 2 })
+	letGo()
+	<-ended
+	got := []int{<-answered, <-answered, <-answered}
+	if got[2] != 0 || got[0]+got[1] != 3 {
+		t.Errorf("they were answered in the order %v, want 0 last, which was held", got)
+	}
+}

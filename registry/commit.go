@@ -54,7 +54,8 @@ func (r *Registry) commit(ctx context.Context, tr transition) (answer, error) {
 // returns before commitAll does.
 //
 // A thousand goroutines for what is answered in a few batches would cost more
-// than all the rest, so they are only for what has to be asked again.
+// than all the rest, so they are only for what has to be asked again, and for
+// what is not answered in time: of several requests one may have got lost.
 func (r *Registry) commitAll(ctx context.Context, all []*transition, done func(i int, a answer, err error)) {
 	sent := make([]*member, len(all))
 	for i, tr := range all {
@@ -62,22 +63,45 @@ func (r *Registry) commitAll(ctx context.Context, all []*transition, done func(i
 			sent[i] = r.submit(ctx, *tr, false)
 		}
 	}
-	var again sync.WaitGroup
+	patience := time.NewTimer(r.batches.patience)
+	defer patience.Stop()
+	var apart sync.WaitGroup
 	for i, m := range sent {
 		if m == nil {
 			continue
 		}
-		a, err := r.await(ctx, m)
-		if err == nil {
-			done(i, a, nil)
+		if is, soon := m.soon(ctx, patience); soon && is.err == nil {
+			done(i, resolve(m.tr, is.resp), nil)
 			continue
+		} else if soon {
+			m.answered <- is // for await
+		} else {
+			r.batches.hurry()
+			patience.Reset(0)
 		}
-		again.Go(func() {
-			a, err := r.pursue(ctx, m.tr, a, err)
+		apart.Go(func() {
+			a, err := r.await(ctx, m)
+			a, err = r.pursue(ctx, m.tr, a, err)
 			done(i, a, err)
 		})
 	}
-	again.Wait()
+	apart.Wait()
+}
+
+// soon is the reply to m if it is there before patience, or ctx, is over.
+func (m *member) soon(ctx context.Context, patience *time.Timer) (is reply, soon bool) {
+	select {
+	case is = <-m.answered:
+		return is, true
+	default:
+	}
+	select {
+	case is = <-m.answered:
+		return is, true
+	case <-patience.C:
+	case <-ctx.Done():
+	}
+	return reply{}, false
 }
 
 // submit sends one copy and does not wait for the answer.
