@@ -423,3 +423,18 @@ func TestCloseEndsWhatIsRepeated(t *testing.T) {
 	_, err := r.Start(t.Context(), Spec{ID: "p", Kind: "k", Disposition: Rerunnable})
 	wantErr(t, err, ErrClosed)
 }
+
+// Whoever gives up during a repeat is told what etcd had said before.
+func TestGivingUpDuringARepeatTellsWhatEtcdSaid(t *testing.T) {
+	w := newWire(t)
+	r := w.registry(t)
+	ctx, giveUp := context.WithCancel(t.Context())
+	w.nextWrites(
+		func(func() error) error { return rpctypes.ErrGRPCNoSpace },
+		func(func() error) error { giveUp(); <-ctx.Done(); return errCut },
+	)
+	_, err := r.Start(ctx, Spec{ID: "p", Kind: "k", Disposition: Rerunnable})
+	wantErr(t, err, ErrUnresolved)
+	wantErr(t, err, ErrNoSpace)
+	wantErr(t, err, context.Canceled)
+}

@@ -70,14 +70,16 @@ func (r *Registry) commitAll(ctx context.Context, all []*transition, done func(i
 		if m == nil {
 			continue
 		}
-		if is, soon := m.soon(ctx, patience); soon && is.err == nil {
+		is, soon := m.soon(ctx, patience)
+		switch {
+		case soon && is.err == nil:
 			done(i, resolve(m.tr, is.resp), nil)
 			continue
-		} else if soon {
+		case soon:
 			m.answered <- is // for await
-		} else {
+		default:
 			r.batches.hurry()
-			patience.Reset(0)
+			patience.Reset(0) // it is over for the others too
 		}
 		apart.Go(func() {
 			a, err := r.await(ctx, m)
@@ -139,7 +141,7 @@ func (r *Registry) pursue(ctx context.Context, tr transition, a answer, err erro
 			unanswered = err // what etcd said tells more than that time is up
 		}
 		if gone := r.pause(ctx, pause.NextBackOff()); gone != nil {
-			return answer{}, unresolved(gone, err)
+			return answer{}, unresolved(gone, unanswered)
 		}
 	}
 }

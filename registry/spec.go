@@ -80,7 +80,7 @@ type Spec struct {
 	// failed, as one that kills nodes: 3 if zero, [NeverQuarantined] for any
 	// number. Sessions that were lost in an outage are not counted, see
 	// [Registry.Adopt]; nor is it, then, if the process starves its node until
-	// the session is lost, where that node is the first to go on with it.
+	// the session is lost, and that node is back before anybody goes on with it.
 	MaxAdoptions int `json:"max_adoptions,omitempty"`
 	// AttemptTimeout limits a single attempt: its context is cancelled then,
 	// and what it returns because of that is an error like others. Zero leaves
