@@ -181,12 +181,13 @@ func (c *charges) handTo(ctx context.Context, w *beside) error {
 	for session, at := range c.deadlines {
 		w.outbox.setDeadline(session, at)
 	}
-	for session, will := range c.wills {
-		c.say(witness.WordWill, session, will)
-	}
 	var answers []<-chan error
 	for number := range c.groups {
 		answers = append(answers, c.ask(number))
+	}
+	// Last, for this process may end at any time: who says that it is dead says that nothing of the groups is left.
+	for session, will := range c.wills {
+		c.say(witness.WordWill, session, will)
 	}
 	c.mu.Unlock()
 	for _, answer := range answers {

@@ -160,8 +160,15 @@ func (w *witnessed) leaveWill(s *registry.Session) {
 		case <-time.After(pause.NextBackOff()):
 		}
 	}
-	at := w.resolve(ending)
-	if w.lock(ending) != nil {
+	// Without a letter first: whoever knows the addresses may be slow to tell them.
+	w.putWill(ending, s, nil)
+	if at := w.resolve(ending); len(at) > 0 {
+		w.putWill(ending, s, at)
+	}
+}
+
+func (w *witnessed) putWill(ctx context.Context, s *registry.Session, at []string) {
+	if w.lock(ctx) != nil {
 		return
 	}
 	defer w.unlock()

@@ -139,9 +139,13 @@ func (g *globalFlags) password() (string, error) {
 	if g.passwordFile == "" {
 		return os.Getenv("DROVER_PASSWORD"), nil
 	}
+	if g.passwordRead { // it may be a pipe
+		return g.passwordText, nil
+	}
 	content, err := os.ReadFile(g.passwordFile)
 	if err != nil {
 		return "", usage(fmt.Errorf("--password-file: %w", err))
 	}
-	return strings.TrimRight(string(content), "\r\n"), nil
+	g.passwordText, g.passwordRead = strings.TrimRight(string(content), "\r\n"), true
+	return g.passwordText, nil
 }

@@ -27,6 +27,8 @@ type globalFlags struct {
 	dataDir            string
 	cacert, cert, key  string
 	user, passwordFile string
+	passwordText       string // once it was read
+	passwordRead       bool
 	requestTimeout     time.Duration
 	output             outputFormat
 }

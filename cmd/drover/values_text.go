@@ -79,8 +79,12 @@ func isID(text string) error {
 	return nil
 }
 
-// isFile finds out that there is none before etcd is asked for anything.
+// isFile finds out that there is none before etcd is asked for anything. What is
+// no file, as a pipe, may be opened but once, by who reads it.
 func isFile(path string) error {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return nil
+	}
 	f, err := os.Open(path)
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		err = path.Err // the path is told with the flag
@@ -120,10 +124,13 @@ func isHost(text string) bool {
 
 // isEndpoint is for what is connected to.
 func isEndpoint(text string) error {
+	if strings.HasPrefix(text, "unix:") { // as drover serve names its own
+		return nil
+	}
 	at := text
 	if u, err := url.Parse(text); err == nil && strings.Contains(text, "://") {
 		switch u.Scheme {
-		case "unix", "unixs": // as drover serve names its own
+		case "unixs":
 			return nil
 		case "http", "https":
 			at = u.Host

@@ -8,8 +8,10 @@ import "encoding/binary"
 const (
 	frameHeader = 9 // length (3), type (1), flags (1), stream (4)
 	frameData   = 0
+	frameHead   = 1
 	frameReset  = 3
 	frameAway   = 7
+	last        = 0x1 // of its stream
 	padded      = 0x8
 	dataHeader  = 5 // compressed (1), length (4)
 )
@@ -25,7 +27,7 @@ func findAnswer(received []byte) (answer []byte, whole bool) {
 			return nil, false
 		}
 		switch payload := received[frameHeader : frameHeader+length]; {
-		case kind == frameReset, kind == frameAway, kind == frameData && flags&padded != 0:
+		case kind == frameReset, kind == frameAway, kind == frameHead && flags&last != 0, kind == frameData && flags&padded != 0:
 			return nil, true
 		case kind == frameData:
 			message = append(message, payload...)

@@ -32,6 +32,7 @@ func TestAnswer(t *testing.T) {
 		{"in two frames", slices.Concat(headers, frame(0, 0, yes[:3]...), settings, frame(0, 0, yes[3:]...)), true, true},
 		{"it did not, which protobuf leaves out", slices.Concat(headers, frame(0, 0, no...)), true, false},
 		{"it did not", slices.Concat(headers, frame(0, 0, otherwise...)), true, false},
+		{"refused", slices.Concat(settings, frame(1, 5, 0x88)), true, false},
 		{"reset", slices.Concat(headers, frame(3, 0, 0, 0, 0, 8)), true, false},
 		{"going away", frame(7, 0, 0, 0, 0, 0, 0, 0, 0, 0), true, false},
 		{"padded", slices.Concat(headers, frame(0, 8, append([]byte{1}, yes...)...)), true, false},

@@ -54,8 +54,9 @@ func Post(words []string, died time.Time, limit time.Duration) bool {
 	}
 	copy(l.content[l.at:], died.UTC().Format(TimeLayout))
 	for _, address := range l.addresses {
-		if p := (post{until: min(Now()+letterPatience, limit)}); p.deliver(address, l.content) {
-			return true
+		p := post{until: min(Now()+letterPatience, limit)}
+		if answer, answered := p.deliver(address, l.content); answered {
+			return agrees(answer)
 		}
 	}
 	return false
@@ -69,15 +70,15 @@ type post struct {
 
 var errLate = errors.New("late")
 
-func (p *post) deliver(address string, content []byte) (agreed bool) {
+func (p *post) deliver(address string, content []byte) (answer []byte, answered bool) {
 	if err := p.connect(address); err != nil {
-		return false
+		return nil, false
 	}
 	defer func() { _ = unix.Close(p.fd) }() // what was to be read was read
 	for len(content) > 0 {
 		n, err := p.do(unix.POLLOUT, func() (int, error) { return unix.Write(p.fd, content) })
 		if err != nil {
-			return false
+			return nil, false
 		}
 		content = content[n:]
 	}
@@ -86,11 +87,11 @@ func (p *post) deliver(address string, content []byte) (agreed bool) {
 	for {
 		n, err := p.do(unix.POLLIN, func() (int, error) { return unix.Read(p.fd, buf) })
 		if err != nil || n == 0 {
-			return false
+			return nil, false
 		}
 		received = append(received, buf[:n]...)
 		if answer, whole := findAnswer(received); whole {
-			return agrees(answer)
+			return answer, len(answer) > 0 // a refusal may be of this member only
 		}
 	}
 }

@@ -25,8 +25,9 @@ type will struct {
 // postLetters drops the wills of which nothing is left to be done.
 func (w *watcher) postLetters(died time.Time) {
 	limit := Now() + lettersPatience
-	for session, will := range w.wills {
-		if Post(will.letter, died, limit) {
+	// Sessions are numbered in the order in which they were opened, and only the last one can stand.
+	for _, session := range slices.Backward(sorted(w.wills)) {
+		if Post(w.wills[session].letter, died, limit) {
 			delete(w.wills, session)
 		}
 	}
