@@ -94,6 +94,7 @@ func TestNodeGoesOnWhenTheMajorityComesBack(t *testing.T) {
 		_, h := node.get("/healthz")
 		return time.Since(h.Session.Since) > 4*time.Second
 	})
+	n.says("no session could be opened, it is tried until one can be") // not before its first request is given up
 	c.heal()
 	node.well()
 	c.commands().must("start", "noop", "--id", "x", "--wait")
