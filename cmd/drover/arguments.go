@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -10,12 +11,18 @@ import (
 // What stands on the command line beside flags is checked before anything is
 // done, as the values of flags are.
 
+// called is how a command was named after drover, whose name every message
+// begins with.
+func called(cmd *cobra.Command) string {
+	return strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
+}
+
 // noArguments is for a command that takes none.
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return usage(fmt.Errorf("%s takes no arguments, and %s was given", cmd.CommandPath(), said(args[0])))
+	return usage(fmt.Errorf("%s takes no arguments, and %s was given", called(cmd), said(args[0])))
 }
 
 // oneArgument is for a command that takes one, such as a QUEUE.
@@ -23,9 +30,9 @@ func oneArgument(what string, check func(string) error) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) == 0:
-			return usage(fmt.Errorf("%s needs the %s", cmd.CommandPath(), what))
+			return usage(fmt.Errorf("%s needs the %s", called(cmd), what))
 		case len(args) > 1:
-			return usage(fmt.Errorf("%s takes one %s, and %s is another", cmd.CommandPath(), what, said(args[1])))
+			return usage(fmt.Errorf("%s takes one %s, and %s is another", called(cmd), what, said(args[1])))
 		}
 		return eachArgument(what, check)(cmd, args)
 	}
@@ -46,7 +53,7 @@ func eachArgument(what string, check func(string) error) cobra.PositionalArgs {
 // someIDs is for a command that takes one ID or more.
 func someIDs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
-		return usage(fmt.Errorf("%s needs an ID, or several", cmd.CommandPath()))
+		return usage(fmt.Errorf("%s needs an ID, or several", called(cmd)))
 	}
 	return eachArgument("ID", isID)(cmd, args)
 }
