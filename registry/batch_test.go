@@ -646,3 +646,40 @@ func TestARequestThatIsNotAnsweredHoldsUpNoneOfTheOthers(t *testing.T) {
 		t.Errorf("they were answered in the order %v, want 0 last, which was held", got)
 	}
 }
+
+func TestAClaimThatIsPutBackHoldsUpNoneOfTheOthers(t *testing.T) {
+	g := newCrowd(t)
+	s := join(t, g.plain, "n")
+	entries := g.entries("a", "b", "c")
+	_, err := g.wire.client.Put(t.Context(), g.r.keys.process("b"), "not a row")
+	noErr(t, err)
+	release := g.hold()
+	released := make(chan struct{})
+	letGo := sync.OnceFunc(func() { close(released) })
+	t.Cleanup(letGo) // also if the test fails before
+	g.wire.nextWrites(
+		func(send func() error) error { return send() },             // the claims, in one
+		func(send func() error) error { <-released; return send() }, // what puts back
+	)
+	told, ended := make(chan int, len(entries)), make(chan struct{})
+	go func() {
+		defer close(ended)
+		g.r.ClaimAll(t.Context(), s, entries, func(i int, c *Claim, err error) {
+			if _, corrupt := errors.AsType[*CorruptError](err); corrupt != (i == 1) || (c == nil) != corrupt {
+				t.Errorf("the claim of %d: %v, %v", i, c, err)
+			}
+			told <- i
+		})
+	}()
+	g.wait(len(entries))
+	release()
+	eventually(t, "the others know of their claims", func() bool { return len(told) == 2 })
+	letGo()
+	<-ended
+	if got := []int{<-told, <-told, <-told}; got[2] != 1 {
+		t.Errorf("they were told in the order %v, want 1 last, which was put back", got)
+	}
+	if found := pending(t, g.plain); len(found) != 1 || found[0].ID != "b" {
+		t.Errorf("after a corrupt row was put back, these wait: %v", found)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -130,27 +131,38 @@ func (r *Registry) ClaimAll(ctx context.Context, s *Session, entries []Entry, do
 		s.expect(nonce)
 		all[i] = &tr
 	}
+	var apart sync.WaitGroup
 	r.commitAll(ctx, all, func(i int, a answer, err error) {
-		c, err := r.concludeClaim(ctx, s, entries[i], values[i], a, err)
-		done(i, c, err)
+		e := entries[i]
+		c, fence, err := r.concludeClaim(s, e, values[i], a, err)
+		if fence == 0 {
+			done(i, c, err)
+			return
+		}
+		// The others are not to wait until etcd has answered once more.
+		apart.Go(func() {
+			// A place that is none of drover's stays one.
+			e.returned = e.returned || !errors.Is(err, errAstray)
+			done(i, nil, errors.Join(err, r.unclaim(ctx, s, e, fence)))
+		})
 	})
+	apart.Wait()
 }
 
-// concludeClaim makes the claim of what was answered.
-func (r *Registry) concludeClaim(ctx context.Context, s *Session, e Entry, value claimValue, a answer, err error) (*Claim, error) {
+// concludeClaim makes the claim of what was answered. If that can't be run, the
+// claim has the fence that is returned, and is to be put back.
+func (r *Registry) concludeClaim(s *Session, e Entry, value claimValue, a answer, err error) (c *Claim, fence int64, _ error) {
 	if err != nil || !a.applied {
 		s.forget(value.Nonce)
-		return nil, fmt.Errorf("claim %s: %w", e.ID, cmpError(err, r.table.unclaimable(s, e, a.view)))
+		return nil, 0, fmt.Errorf("claim %s: %w", e.ID, cmpError(err, r.table.unclaimable(s, e, a.view)))
 	}
-	fence := a.written(r.keys.claim(s.ID(), e.ID))
-	c, err := r.table.claimed(s, e, value, a.view, fence)
+	fence = a.written(r.keys.claim(s.ID(), e.ID))
+	c, err = r.table.claimed(s, e, value, a.view, fence)
 	if err != nil {
 		s.forget(value.Nonce)
-		// A place that is none of drover's stays one.
-		e.returned = e.returned || !errors.Is(err, errAstray)
-		return nil, errors.Join(fmt.Errorf("claim %s: %w", e.ID, err), r.unclaim(ctx, s, e, fence))
+		return nil, fence, fmt.Errorf("claim %s: %w", e.ID, err)
 	}
-	return c, nil
+	return c, 0, nil
 }
 
 // claim exchanges pending for a claim and reads row and input with it: what
