@@ -32,7 +32,8 @@ func newTakeover(t *testing.T, args ...string) *takeover {
 		o.count = 1000
 	}
 	serve := func(node string) *program {
-		p := launch(t, append([]string{"serve", "--endpoints", o.endpoint, "--node", node, "--max-running", fmt.Sprint(o.count + 1)}, args...)...)
+		all := []string{"serve", "--endpoints", o.endpoint, "--node", node, "--max-running", fmt.Sprint(o.count + 1)}
+		p := launch(t, append(all, args...)...)
 		p.says("ready node=" + node + " ")
 		return p
 	}
@@ -42,11 +43,13 @@ func newTakeover(t *testing.T, args ...string) *takeover {
 		t.Fatal(err)
 	}
 	defer func() { _ = reg.Close() }()
-	specs := make([]registry.Spec, o.count)
-	for i := range specs {
-		specs[i] = registry.Spec{ID: fmt.Sprint("p", i), Kind: "sleep", Disposition: registry.Rerunnable, Input: []byte(`{"duration":"1h"}`)}
+	sleep := func(id string, d registry.Disposition) registry.Spec {
+		return registry.Spec{ID: id, Kind: "sleep", Disposition: d, Input: []byte(`{"duration":"1h"}`)}
 	}
-	specs = append(specs, registry.Spec{ID: "own", Kind: "sleep", Disposition: registry.OwnerBound, Input: []byte(`{"duration":"1h"}`)})
+	specs := []registry.Spec{sleep("own", registry.OwnerBound)}
+	for i := range o.count {
+		specs = append(specs, sleep(fmt.Sprint("p", i), registry.Rerunnable))
+	}
 	for _, r := range reg.StartMany(t.Context(), specs, registry.StartManyOptions{}) {
 		if r.Err != nil {
 			t.Fatal(r.Err)
